@@ -1,0 +1,13 @@
+"""Every tolerance of the test suite, named, with its reason."""
+
+# The same mathematics by two float64 routes: rounding of a few thousand operations.
+SAME_MATHS = 1e-12
+
+# A float64 formula against extended-precision reference digits.
+REFERENCE = 1e-13
+
+# A Monte Carlo mean against theory at times fixed beforehand: 5 standard errors, 6e-7 by chance.
+Z_SCORE = 5.0
+
+# Automatic against central finite differences at the optimal step: eps^(2/3) = 4e-11, times curvature.
+FINITE_DIFFERENCE = 1e-6
