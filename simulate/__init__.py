@@ -1,0 +1,1 @@
+"""Runs gradient methods on the proxy problems."""
