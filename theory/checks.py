@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+# What every formula accepts for a real argument.
+Real: TypeAlias = jax.Array | np.ndarray | float
 
 
 def is_traced(*values: Any) -> bool:

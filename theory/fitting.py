@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from theory.checks import check_float64, check_real
+from theory.checks import Real, check_float64, check_real
 from theory.laws import Chinchilla
 
 DEFAULT_DELTA = 1e-3
@@ -46,8 +46,8 @@ class Runs:
     log_size: jax.Array
     log_tokens: jax.Array
     log_loss: jax.Array
-    size_centre: jax.Array | float
-    tokens_centre: jax.Array | float
+    size_centre: Real
+    tokens_centre: Real
 
 
 def runs(size: np.ndarray, tokens: np.ndarray, loss: np.ndarray) -> Runs:
@@ -100,7 +100,7 @@ def runs(size: np.ndarray, tokens: np.ndarray, loss: np.ndarray) -> Runs:
     )
 
 
-def huber(residual: jax.Array, delta: jax.Array | float) -> jax.Array:
+def huber(residual: jax.Array, delta: Real) -> jax.Array:
     """Huber's function: r^2/2 within delta, delta (|r| - delta/2) beyond.
 
     Args:
@@ -145,9 +145,7 @@ def log_law(parameters: jax.Array, log_size: jax.Array, log_tokens: jax.Array) -
     return jax.nn.logsumexp(terms, axis=0)
 
 
-def objective(
-    parameters: jax.Array, data: Runs, weights: jax.Array, delta: jax.Array | float
-) -> jax.Array:
+def objective(parameters: jax.Array, data: Runs, weights: jax.Array, delta: Real) -> jax.Array:
     """Sum over runs of weight times Huber(log L - log law), the field's convention.
 
     Args:

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from theory.checks import check_real
+from theory.checks import Real, check_real
 
 
 @partial(
@@ -32,17 +32,17 @@ class Chinchilla:
         tokens_exponent: beta.
     """
 
-    irreducible: jax.Array | float
-    size_coefficient: jax.Array | float
-    tokens_coefficient: jax.Array | float
-    size_exponent: jax.Array | float
-    tokens_exponent: jax.Array | float
+    irreducible: Real
+    size_coefficient: Real
+    tokens_coefficient: Real
+    size_exponent: Real
+    tokens_exponent: Real
 
-    def loss(self, size: jax.Array | float, tokens: jax.Array | float) -> jax.Array:
+    def loss(self, size: Real, tokens: Real) -> jax.Array:
         """Loss at model size N and D tokens, broadcast against each other."""
         by_size = self.size_coefficient * jnp.asarray(size, float) ** -self.size_exponent
         by_tokens = self.tokens_coefficient * jnp.asarray(tokens, float) ** -self.tokens_exponent
-        return self.irreducible + by_size + by_tokens
+        return jnp.asarray(self.irreducible + by_size + by_tokens)
 
 
 def chinchilla(
@@ -97,7 +97,7 @@ class Allocation:
 
 
 def compute_optimal(
-    law: Chinchilla, flops: jax.Array | float, flops_per_parameter_token: float = 6.0
+    law: Chinchilla, flops: Real, flops_per_parameter_token: float = 6.0
 ) -> Allocation:
     """Size and tokens of least loss on the budget C = k N D.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln, xlogy
 
-from theory.checks import check_real, is_traced
+from theory.checks import Real, check_real, is_traced
 from theory.decomposition import Decomposition
 from theory.problem import PowerLawQuadratic
 from theory.spectrum import Spectrum, approximation_error, as_spectrum, mode_sum
@@ -60,8 +60,8 @@ def power_residual_squared(step: jax.Array, steps: jax.Array) -> jax.Array:
 
 def gd(
     problem: PowerLawQuadratic | Spectrum,
-    learning_rate: jax.Array | float,
-    steps: jax.Array | float,
+    learning_rate: Real,
+    steps: Real,
 ) -> Decomposition:
     """Loss of gradient descent after `steps` steps, p_T = (1 - learning_rate lam)^T.
 
@@ -85,9 +85,9 @@ def gd(
 
 def preconditioned_gd(
     problem: PowerLawQuadratic | Spectrum,
-    learning_rate: jax.Array | float,
-    steps: jax.Array | float,
-    preconditioner_exponent: jax.Array | float,
+    learning_rate: Real,
+    steps: Real,
+    preconditioner_exponent: Real,
 ) -> Decomposition:
     """Loss of x <- x - eta H^-p grad f, p_T = (1 - eta lam^(1-p))^T.
 
@@ -125,7 +125,7 @@ def _fixed_step_loss(
     return deterministic_decomposition(spectrum, power_residual_squared(step, steps[..., None]))
 
 
-def check_stable_learning_rate(learning_rate: jax.Array | float, effective: jax.Array) -> None:
+def check_stable_learning_rate(learning_rate: Real, effective: jax.Array) -> None:
     """Refuse a learning rate outside (0, 2 / largest eigenvalue).
 
     Args:
@@ -172,7 +172,7 @@ def deterministic_decomposition(spectrum: Spectrum, residual_squared: jax.Array)
 
 
 def loss_exponents(
-    problem: PowerLawQuadratic, preconditioner_exponent: jax.Array | float = 0.0
+    problem: PowerLawQuadratic, preconditioner_exponent: Real = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """Chinchilla exponents (alpha, beta) = (b - 1, (b - 1) / (a (1 - p))).
 
@@ -200,9 +200,9 @@ def loss_exponents(
 
 def gd_asymptote(
     problem: PowerLawQuadratic,
-    learning_rate: jax.Array | float,
-    steps: jax.Array | float,
-    preconditioner_exponent: jax.Array | float = 0.0,
+    learning_rate: Real,
+    steps: Real,
+    preconditioner_exponent: Real = 0.0,
 ) -> jax.Array:
     """Leading bias of (preconditioned) GD, Gamma(s)/(2 a') (2 eta T)^-s.
 
@@ -238,9 +238,9 @@ def gd_asymptote(
 
 def gd_asymptote_window(
     problem: PowerLawQuadratic,
-    learning_rate: jax.Array | float,
-    tolerance: jax.Array | float = 0.01,
-    preconditioner_exponent: jax.Array | float = 0.0,
+    learning_rate: Real,
+    tolerance: Real = 0.01,
+    preconditioner_exponent: Real = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
     """Steps between which `gd_asymptote` is within `tolerance` of the exact bias.
 

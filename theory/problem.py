@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from theory.checks import check_real
+from theory.checks import Real, check_real
 
 MAX_SIZE = 1e15  # mode numbers stay exact integers in float64
 
@@ -33,10 +33,10 @@ class PowerLawQuadratic:
         noise_variance: sigma^2, variance of the label noise (loss units).
     """
 
-    capacity_exponent: jax.Array | float
-    source_exponent: jax.Array | float
+    capacity_exponent: Real
+    source_exponent: Real
     size: float
-    noise_variance: jax.Array | float = 0.0
+    noise_variance: Real = 0.0
 
     @property
     def irreducible(self) -> jax.Array:
@@ -45,10 +45,10 @@ class PowerLawQuadratic:
 
 
 def power_law(
-    capacity_exponent: jax.Array | float,
-    source_exponent: jax.Array | float,
+    capacity_exponent: Real,
+    source_exponent: Real,
     size: float,
-    noise_variance: jax.Array | float = 0.0,
+    noise_variance: Real = 0.0,
 ) -> PowerLawQuadratic:
     """A checked `PowerLawQuadratic`.
 

@@ -16,7 +16,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from theory.checks import check_real, is_traced
+from theory.checks import Real, check_real, is_traced
 from theory.decomposition import Decomposition
 from theory.linear_methods import power_residual_squared
 from theory.problem import PowerLawQuadratic
@@ -55,8 +55,8 @@ class Propagator:
 
 def propagator(
     problem: PowerLawQuadratic | Spectrum,
-    learning_rate: jax.Array | float,
-    batch_size: jax.Array | float,
+    learning_rate: Real,
+    batch_size: Real,
 ) -> Propagator:
     """Diagonalises the second-moment dynamics of SGD.
 
@@ -103,9 +103,9 @@ def _diagonalise(spectrum: Spectrum, eta: jax.Array, batch: jax.Array) -> Propag
 
 def sgd(
     problem: PowerLawQuadratic | Spectrum,
-    learning_rate: jax.Array | float,
-    batch_size: jax.Array | float,
-    steps: jax.Array | float,
+    learning_rate: Real,
+    batch_size: Real,
+    steps: Real,
 ) -> Decomposition:
     """Expected loss of one-pass SGD after `steps` steps of `batch_size` fresh samples.
 
@@ -150,8 +150,8 @@ def _split(
 
 def stability_sum(
     problem: PowerLawQuadratic | Spectrum,
-    learning_rate: jax.Array | float,
-    batch_size: jax.Array | float,
+    learning_rate: Real,
+    batch_size: Real,
 ) -> jax.Array:
     """sum_k (eta/B) lam_k / (2 - eta lam_k (1 + 1/B)); SGD is stable exactly where it is below one.
 
@@ -187,9 +187,7 @@ def _stability_sum(spectrum: Spectrum, eta: jax.Array, batch: jax.Array) -> jax.
     return jnp.where(alone, total, jnp.inf)
 
 
-def critical_learning_rate(
-    problem: PowerLawQuadratic | Spectrum, batch_size: jax.Array | float
-) -> jax.Array:
+def critical_learning_rate(problem: PowerLawQuadratic | Spectrum, batch_size: Real) -> jax.Array:
     """The learning rate at which `stability_sum` is one: SGD diverges from there on.
 
     Args:

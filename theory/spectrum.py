@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import zeta
 
-from theory.checks import check_float64, check_real
+from theory.checks import Real, check_float64, check_real
 from theory.problem import MAX_SIZE, PowerLawQuadratic, eigenvalues, energies
 
 POINTS_PER_BLOCK = 16
@@ -182,8 +182,8 @@ def approximation_error(problem: PowerLawQuadratic) -> jax.Array:
 def explicit_spectrum(
     eigenvalues: jax.Array | np.ndarray,
     energies: jax.Array | np.ndarray,
-    approximation: jax.Array | float = 0.0,
-    noise_variance: jax.Array | float = 0.0,
+    approximation: Real = 0.0,
+    noise_variance: Real = 0.0,
 ) -> Spectrum:
     """A spectrum given mode by mode, e.g. measured on data.
 

@@ -1,0 +1,1 @@
+"""Which theory meets which simulation: studies, records, comparisons and the command line."""

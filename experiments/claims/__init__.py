@@ -1,0 +1,14 @@
+"""Claims that `quadlaw validate` checks: a name and a function `quick -> verdicts` each."""
+
+from collections.abc import Callable
+
+from experiments.claims import bigram, curves, emergence, stochastic
+from experiments.compare import Verdict
+
+CLAIMS: dict[str, Callable[[bool], list[Verdict]]] = {
+    "gd": curves.gradient_descent,
+    "sgd": curves.sgd_recursion,
+    "sgd-monte-carlo": stochastic.sgd_monte_carlo,
+    "emergence": emergence.exponents,
+    "bigram": bigram.real_text,
+}
