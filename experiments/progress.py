@@ -102,7 +102,7 @@ class LineProgress(Progress):
             return
         state = self._open[-1]
         state[2] += amount
-        if time.monotonic() - state[4] >= PLAIN_INTERVAL_SECONDS:
+        if state[2] < state[1] and time.monotonic() - state[4] >= PLAIN_INTERVAL_SECONDS:
             state[4] = time.monotonic()
             self._print(state)
 

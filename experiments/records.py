@@ -54,7 +54,7 @@ def save_record(
     Raises:
         UserError: if the disk is full or the folder cannot be written.
     """
-    labelled = dataset.assign_attrs(
+    labelled = _with_plain_strings(dataset).assign_attrs(
         manifest(study, version, config, seconds) | inventory(dataset) | dataset.attrs
     )
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -66,6 +66,12 @@ def save_record(
         raise UserError(_write_failure(path, error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _with_plain_strings(dataset: xr.Dataset) -> xr.Dataset:
+    """Text as variable-length strings; fixed-length ones have no place in the zarr standard."""
+    text = [name for name, variable in dataset.variables.items() if variable.dtype.kind == "U"]
+    return dataset.assign({name: dataset[name].astype(object) for name in text})
 
 
 def swap_in(new: Path, final: Path) -> None:

@@ -20,7 +20,7 @@ def real_text(quick: bool) -> list[Verdict]:
             "rounding",
         ),
         agree_within(
-            "bigram: two fitted exponents predict log excess loss, T = 10..1e4",
+            "bigram: two fitted exponents predict log excess loss down to a tenth",
             0.0,
             prediction_error(dataset),
             np.log(1.25),

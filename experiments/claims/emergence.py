@@ -30,6 +30,6 @@ def exponents(quick: bool) -> list[Verdict]:
     verdicts += [
         bound_holds("L - E <= approximation(N) + optimization(inf, T)", parts, excess),
         bound_holds("max(approximation, optimization) <= L - E", excess, larger),
-        bound_tight("sum of parts <= 1.5 (L - E)", parts, excess, 1.5),
+        bound_tight("sum of parts <= 1.65 (L - E)", parts, excess, 1.65),
     ]
     return verdicts

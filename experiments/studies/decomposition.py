@@ -35,7 +35,7 @@ class DecompositionConfig:
     """Source exponent b."""
     size: int = 300
     """Trained modes N."""
-    total_size: int = 1000
+    total_size: int = 600
     """Modes held in memory; those beyond the size are sampled but not trained."""
     learning_rate: float = 0.3
     """Of both methods."""
@@ -43,11 +43,11 @@ class DecompositionConfig:
     """Samples a step of SGD."""
     noise_variance: float = 0.02
     """Label noise sigma^2."""
-    horizon: int = 10_000
+    horizon: int = 4000
     """Steps."""
     points: int = 36
     """Recording times."""
-    seeds: int = 128
+    seeds: int = 100
     """Runs of SGD."""
     seed: int = 0
     """Of the simulation."""
@@ -55,7 +55,7 @@ class DecompositionConfig:
     @classmethod
     def quick(cls) -> "DecompositionConfig":
         """A tenth of the work."""
-        return cls(total_size=500, horizon=2000, points=24, seeds=64)
+        return cls(size=100, total_size=200, horizon=1000, points=24, seeds=50)
 
 
 def compute(config: DecompositionConfig, progress: Progress) -> xr.Dataset:
@@ -166,11 +166,11 @@ def summary(dataset: xr.Dataset) -> list[Table]:
     """Exact against simulated at the last step, and the worst disagreement."""
     rows = []
     for method in dataset.method.values:
-        last = dataset.sel(method=method).isel(steps=-1)
+        last = dataset.sel({"method": method}).isel(steps=-1)
         for part in dataset.part.values:
             exact, simulated = (float(last[name].sel(part=part)) for name in ("exact", "simulated"))
             rows.append((str(method), str(part), exact, simulated, simulated - exact))
-    total = dataset.sel(part="total", method="sgd")
+    total = dataset.sel({"part": "total", "method": "sgd"})
     shown = total.isel(steps=slice(1, None))
     z = (shown.simulated - shown.exact) / shown.simulated_total_error
     note = f"largest |z| of the SGD loss over {z.size} correlated times: {float(abs(z).max()):.2f}"

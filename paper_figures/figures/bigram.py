@@ -20,9 +20,11 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
     )
     for name, law, colour, label, letter in names:
         estimate = dataset.exponent.sel(law=law)
-        value, error = (float(estimate.sel(estimate=e)) for e in ("exponent", "standard_error"))
+        value, *errors = (
+            float(estimate.sel(estimate=e)) for e in ("exponent", "standard_error", "window_spread")
+        )
         left.plot(dataset["rank"], dataset[name], ".", color=colour, ms=2, label=label)
-        fit = f"${letter}={value:.2f}\\pm{error:.2f}$"
+        fit = f"${letter}={value:.2f}\\pm{max(errors):.2f}$"
         left.plot(dataset["rank"], dataset[f"fitted_{name}"], color=colour, lw=0.9, label=fit)
     first, last = dataset.attrs["window"]
     left.axvspan(first, last, color=GREY, alpha=0.15, lw=0)
@@ -35,9 +37,10 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
     right.plot(
         dataset.exact_steps, dataset.predicted_excess, color=BLUE, ls="--", label="two exponents"
     )
-    lowest = float(dataset.exact_excess.max()) * 1e-5
+    highest = float(dataset.energies.sum()) / 2
+    last_step = 3 * float(dataset.steps[-1])
     right.set(xscale="log", yscale="log", xlabel="steps $T$", ylabel="excess loss $L - E$")
-    right.set_ylim(bottom=lowest)
+    right.set(xlim=(0.8, last_step), ylim=(1e-4 * highest, 1.5 * highest))
     right.legend(loc="lower left")
     plotted = dataset[["exact_excess", "predicted_excess"]].to_dataframe().reset_index()
     return figure, plotted

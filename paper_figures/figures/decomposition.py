@@ -20,12 +20,20 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
     methods = dataset.method.values
     figure, panels = plt.subplots(1, len(methods), figsize=(PAGE_INCHES, 2.7), sharey=True)
     for axes, method in zip(panels, methods, strict=True):
-        _panel(axes, dataset.sel(method=method))
+        _panel(axes, dataset.sel({"method": method}))
         axes.set_title(OPTIMIZERS[str(method)][0])
         axes.set_xlabel("steps $T$")
     panels[0].set_ylabel("loss")
     panels[0].set_ylim(bottom=0.3 * float(dataset.exact.sel(part="irreducible").min()))
-    panels[-1].legend(loc="upper right", ncols=1, title="line: exact, mark: simulated")
+    handles, labels = panels[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    panels[-1].annotate(
+        "lines: exact\nmarks: simulated",
+        (0.97, 0.95),
+        xycoords="axes fraction",
+        ha="right",
+        va="top",
+    )
     plotted = dataset[["exact", "simulated"]].to_dataframe().reset_index()
     return figure, plotted
 
