@@ -178,12 +178,11 @@ def _solve(
         low, high = jnp.where(go_up, t, low), jnp.where(go_up, high, t)
         p, q = upper_gap - sign * t, jnp.where(has_lower, sign * t - lower_gap, 1.0)
         move = _rational_step(p, q, has_lower, sums, value)
-        # Near the origin the distance is p or q itself.
         proposal = t + sign * move
         inside = (proposal > low) & (proposal < high)
+        settled = (jnp.abs(move) <= 4e-16 * t) | (high - low <= 4e-16 * high) | ~active
         after = jnp.where(inside, proposal, jnp.sqrt(low) * jnp.sqrt(high))
-        settled = (jnp.abs(after - t) <= 4e-16 * t) | (high - low <= 4e-16 * high) | ~active
-        return jnp.where(settled & inside | ~settled, after, t), low, high, settled, count + 1
+        return jnp.where(settled, t, after), low, high, settled, count + 1
 
     def unfinished(state: tuple) -> jax.Array:
         return ~jnp.all(state[3]) & (state[4] < MAX_ITERATIONS)

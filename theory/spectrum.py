@@ -27,6 +27,9 @@ from theory.checks import Real, check_float64, check_real
 from theory.problem import MAX_SIZE, PowerLawQuadratic, eigenvalues, energies
 
 POINTS_PER_BLOCK = 16
+# Problems whose node counts round up to the same multiple share compiled code: the spare nodes
+# repeat the last mode with weight zero.
+NODES_PER_CLASS = 64
 
 
 @partial(
@@ -41,7 +44,7 @@ class Spectrum:
     Attributes:
         eigenvalues: lam at the nodes, [n], positive.
         energies: lam (x*)^2 at the nodes, [n], non-negative.
-        weights: how many modes a node stands for, [n], positive.
+        weights: how many modes a node stands for, [n], non-negative.
         approximation: loss of the untrained modes, a scalar.
         noise_variance: label noise sigma^2, a scalar.
     """
@@ -137,7 +140,8 @@ def compress(problem: PowerLawQuadratic, points_per_block: int = POINTS_PER_BLOC
         points_per_block: n >= 2, Gauss points in a dyadic block.
 
     Returns:
-        A `Spectrum` of about n log2(N / n) nodes, with approximation = zeta(b, N+1)/2.
+        A `Spectrum` of about n log2(N / n) nodes, rounded up to a multiple of 64 with nodes of
+        weight zero; approximation = zeta(b, N+1)/2.
 
     Raises:
         RuntimeError: without float64.
@@ -148,8 +152,13 @@ def compress(problem: PowerLawQuadratic, points_per_block: int = POINTS_PER_BLOC
     Source: derived; approximation = 1/2 sum_{i>N} i^-b = zeta(b, N+1)/2, the Hurwitz zeta function.
     """
     check_float64()
-    index, weights = (jnp.asarray(array) for array in mode_nodes(problem.size, points_per_block))
-    return _on_nodes(problem, index, weights)
+    index, weights = mode_nodes(problem.size, points_per_block)
+    spare = -index.size % NODES_PER_CLASS
+    return _on_nodes(
+        problem,
+        jnp.asarray(np.pad(index, (0, spare), mode="edge")),
+        jnp.asarray(np.pad(weights, (0, spare))),
+    )
 
 
 @jax.jit

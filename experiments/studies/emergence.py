@@ -15,7 +15,7 @@ from theory.laws import Chinchilla, compute_exponents
 from theory.linear_methods import gd, loss_exponents
 from theory.problem import MAX_SIZE, PowerLawQuadratic, power_law
 
-# Name, sizes and steps of the grids that the additive form is fitted to.
+# Ranges of sizes and of steps that the additive form is fitted to.
 WINDOWS = {
     "narrow": ((1e2, 1e4), (1e3, 1e6)),
     "medium": ((1e2, 1e6), (1e2, 1e9)),
@@ -90,16 +90,22 @@ def _fit_windows(
     progress: Progress,
 ) -> dict[str, Fit]:
     key = jax.random.key(config.seed)
+    # The same number of points in every window: the fits differ in range alone.
+    rows, columns = 2 * config.sizes_per_decade + 1, 3 * config.steps_per_decade + 1
     fits = {}
-    for name, ((n_low, n_high), (t_low, t_high)) in WINDOWS.items():
-        rows = (sizes >= n_low * 0.99) & (sizes <= n_high * 1.01)
-        columns = (steps >= t_low * 0.99) & (steps <= t_high * 1.01)
-        n, t = np.meshgrid(sizes[rows], steps[columns], indexing="ij")
-        losses = total[np.ix_(rows, columns)]
-        data = runs(n.ravel(), t.ravel(), losses.ravel())
+    for name, (size_range, step_range) in WINDOWS.items():
+        chosen = np.ix_(_spread(sizes, size_range, rows), _spread(steps, step_range, columns))
+        n, t = (grid[chosen] for grid in np.meshgrid(sizes, steps, indexing="ij"))
+        data = runs(n.ravel(), t.ravel(), total[chosen].ravel())
         fits[name] = fit_chinchilla(data, starts=config.starts, key=key)
         progress.advance()
     return fits
+
+
+def _spread(values: np.ndarray, ends: tuple[float, float], count: int) -> np.ndarray:
+    """Positions of `count` values, evenly spread between the two nearest to `ends`."""
+    first, last = (int(np.argmin(np.abs(np.log(values / end)))) for end in ends)
+    return np.round(np.linspace(first, last, count)).astype(int)
 
 
 def frontier(sizes: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
