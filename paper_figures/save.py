@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+DPI = 250
+
 
 def save_figure(figure: Figure, plotted: pd.DataFrame, stem: Path) -> list[Path]:
     """Writes `stem`.pdf, .png and .csv, each under a temporary name until whole.
@@ -34,6 +36,7 @@ def save_figure(figure: Figure, plotted: pd.DataFrame, stem: Path) -> list[Path]
                 figure.savefig(
                     temporary,
                     format=suffix,
+                    dpi=DPI,
                     metadata=metadata if suffix == "pdf" else {"Software": None},
                 )
             os.replace(temporary, final)  # noqa: PTH105  atomic on every platform

@@ -42,7 +42,6 @@ SETTINGS = {
     "legend.handlelength": 1.8,
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
-    "savefig.dpi": 250,
     "pdf.fonttype": 42,
     "text.usetex": False,
 }
