@@ -58,16 +58,57 @@ class Bigram:
         return self.frequencies[:, None] * (params - self.target)
 
 
-def bigram(counts: BigramCounts, dtype: DTypeLike = float) -> Bigram:
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["frequencies", "target", "floor", "pair", "cumulative"],
+    meta_fields=["batch_size"],
+)
+@dataclass(frozen=True)
+class SampledBigram(Bigram):
+    """The linear bigram problem with gradients of sampled pairs of tokens.
+
+    Attributes:
+        frequencies: pi, [V], summing to one.
+        target: P, [V, V], rows summing to one (a row never seen is zero).
+        floor: irreducible loss, a scalar.
+        pair: codes first * V + second of the pairs that occur, [m].
+        cumulative: running total of their counts, [m].
+        batch_size: B, pairs a step.
+    """
+
+    unroll: ClassVar[int] = 1
+
+    pair: jax.Array
+    cumulative: jax.Array
+    batch_size: int
+
+    def gradient(self, params: jax.Array, key: jax.Array) -> jax.Array:
+        """Mean gradient over `batch_size` pairs drawn with replacement, [V, V]."""
+        drawn = jax.random.randint(key, (self.batch_size,), 0, self.cumulative[-1])
+        code = self.pair[jnp.searchsorted(self.cumulative, drawn, side="right")]
+        first, second = jnp.divmod(code, params.shape[0])
+        errors = params[first] - jax.nn.one_hot(second, params.shape[1], dtype=params.dtype)
+        return jnp.zeros_like(params).at[first].add(errors / self.batch_size)
+
+
+def bigram(counts: BigramCounts, dtype: DTypeLike = float, batch_size: int | None = None) -> Bigram:
     """The problem of a text.
 
     Args:
         counts: from `simulate.text.count_bigrams`.
         dtype: of parameters and losses.
+        batch_size: pairs a gradient is averaged over, at least 1; left out, gradients are exact.
 
     Returns:
-        A `Bigram` of V^2 parameters.
+        A `Bigram` of V^2 parameters, a `SampledBigram` if a batch size is given.
+
+    Raises:
+        ValueError: if `batch_size` is not a positive whole number.
     """
+    if batch_size is not None:
+        check_real("batch_size", batch_size, at_least=1)
+        if int(batch_size) != batch_size:
+            raise ValueError(f"`batch_size` must be a whole number, got {batch_size}.")
     size = counts.vocabulary
     pairs = np.zeros(size * size)
     pairs[counts.pair] = counts.block.sum(axis=0)
@@ -76,7 +117,12 @@ def bigram(counts: BigramCounts, dtype: DTypeLike = float) -> Bigram:
     frequencies = rows / rows.sum()
     conditional = matrix / np.where(rows > 0, rows, 1.0)[:, None]
     floor = np.sum(frequencies * (1 - np.sum(conditional**2, axis=1))) / 2
-    return Bigram(*(jnp.asarray(array, dtype) for array in (frequencies, conditional, floor)))
+    pi, target, constant = (jnp.asarray(part, dtype) for part in (frequencies, conditional, floor))
+    if batch_size is None:
+        return Bigram(pi, target, constant)
+    running = jnp.asarray(np.cumsum(counts.block.sum(axis=0)), int)
+    codes = jnp.asarray(counts.pair, int)
+    return SampledBigram(pi, target, constant, codes, running, int(batch_size))
 
 
 def bigram_spectrum(counts: BigramCounts, weights: np.ndarray | None = None) -> np.ndarray:

@@ -5,15 +5,15 @@ Inputs x ~ N(0, diag lam), labels y = <x, x*> + noise. Two samplers of the same 
 the gradient depends on, at the cost of one row whatever the batch size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from simulate.problems import block_sum, diagonal_quadratic
+from simulate.problems import block_sum, diagonal_quadratic, first_modes
 from theory.checks import check_real
 from theory.problem import PowerLawQuadratic
 
@@ -29,6 +29,11 @@ class _Regression:
     target: jax.Array
     noise_std: jax.Array
     floor: jax.Array
+
+    def with_size(self, size: jax.Array | float) -> Self:
+        """The same problem training its first `size` modes (may be traced) of those held."""
+        trained = first_modes(size, self.target.size).astype(self.trained.dtype)
+        return replace(self, trained=trained)
 
     def init(self) -> jax.Array:
         """Zeros, [n]."""
@@ -97,34 +102,33 @@ class LeastSquares(_Regression):
         error = self.root_eigenvalues * (params - self.target)
         length = jnp.sqrt(jnp.sum(error**2))
         direction = error / jnp.where(length > 0, length, 1.0)
-        along_squared, mixed, noise_squared = _bartlett(gram_key, self.batch_size, error.dtype)
-        sigma = self.noise_std
-        # z is the design along u: z.z, z.e and e.e with e the unit noise.
-        along = length * along_squared - sigma * mixed
-        residual_squared = (
-            length**2 * along_squared - 2 * length * sigma * mixed + sigma**2 * noise_squared
-        )
+        first, cross, second = _bartlett(gram_key, self.batch_size, error.dtype)
+        # In the plane of z = Z u / |u| and the noise: z = (first, 0), noise = (cross, second).
+        residual = length * first - self.noise_std * cross
+        along = first * residual
+        residual_length = jnp.hypot(residual, self.noise_std * second)
         normal = jax.random.normal(across_key, error.shape, error.dtype)
         across = normal - direction * jnp.sum(direction * normal)
         # At u = 0 there is no direction along: every component is then across.
         across = jnp.where(length > 0, across, normal)
-        total = along * direction + jnp.sqrt(jnp.maximum(residual_squared, 0.0)) * across
+        total = along * direction + residual_length * across
         return self.trained * self.root_eigenvalues * total / self.batch_size
 
 
 def _bartlett(
     key: jax.Array, degrees: jax.Array, dtype: DTypeLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """z.z, z.e and e.e of two independent standard normal vectors of length `degrees`."""
-    first_key, second_key, cross_key = jax.random.split(key, 3)
-    half = jnp.asarray(degrees, dtype) / 2
-    first = jnp.sqrt(2 * jax.random.gamma(first_key, half, dtype=dtype))
+    """Two independent standard normal vectors of length `degrees`, as (first, 0), (cross, second).
+
+    The coordinates are those of the plane the two vectors span.
+    """
+    square_key, cross_key = jax.random.split(key)
+    freedom = jnp.asarray(degrees, dtype) - jnp.arange(2).astype(dtype)
+    half = jnp.where(freedom > 0, freedom, 1.0) / 2
+    chi_squared = 2 * jax.random.gamma(square_key, half, dtype=dtype)
     # With one degree of freedom the second vector lies wholly along the first.
-    rest = jnp.maximum(half - 0.5, 0.0)
-    spread = 2 * jax.random.gamma(second_key, jnp.where(rest > 0, rest, 1.0), dtype=dtype)
-    second_squared = jnp.where(rest > 0, spread, 0.0)
-    cross = jax.random.normal(cross_key, (), dtype)
-    return first**2, first * cross, cross**2 + second_squared
+    first, second = jnp.sqrt(jnp.where(freedom > 0, chi_squared, 0.0))
+    return first, jax.random.normal(cross_key, (), dtype), second
 
 
 def least_squares(

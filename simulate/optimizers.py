@@ -1,6 +1,7 @@
 """Optimizer factories: traced hyperparameters in, an optax transformation out.
 
-A factory is a plain function, so it is hashable and the engine compiles once for each.
+A factory is a plain function, so it is hashable and the engine compiles once for each. Choices
+that change the computation rather than a number, like Nesterov's step, are factories of their own.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,25 @@ import optax
 OptimizerFactory = Callable[..., optax.GradientTransformation]
 
 
-def sgd(learning_rate: jax.Array | float) -> optax.GradientTransformation:
-    """Plain (stochastic) gradient descent, x <- x - learning_rate g."""
-    return optax.sgd(learning_rate)
+def sgd(
+    learning_rate: jax.Array | float, momentum: jax.Array | float | None = None
+) -> optax.GradientTransformation:
+    """(Stochastic) gradient descent, m <- momentum m + g, x <- x - learning_rate m.
+
+    Args:
+        learning_rate: step size.
+        momentum: heavy-ball factor; left out, no buffer is kept.
+    """
+    return optax.sgd(learning_rate, momentum)
+
+
+def nesterov(
+    learning_rate: jax.Array | float, momentum: jax.Array | float
+) -> optax.GradientTransformation:
+    """Nesterov's descent, m <- momentum m + g, x <- x - learning_rate (momentum m + g).
+
+    Args:
+        learning_rate: step size.
+        momentum: constant extrapolation factor.
+    """
+    return optax.sgd(learning_rate, momentum, nesterov=True)

@@ -5,7 +5,7 @@ loss with the irreducible part and, for the modes beyond those held in memory, t
 energy; modes that are held but not trained keep a zero in `curvature`. Either float32 or float64.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -49,6 +49,11 @@ def block_sum(values: jax.Array) -> jax.Array:
     return jnp.sum(jnp.sum(padded.reshape(-1, width), axis=1))
 
 
+def first_modes(size: jax.Array | float, held: int) -> jax.Array:
+    """True on the first `size` of `held` modes; the size may be traced."""
+    return jnp.arange(1, held + 1).astype(float) <= jnp.asarray(size, float)
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["eigenvalues", "curvature", "target", "floor"],
@@ -71,6 +76,11 @@ class DiagonalQuadratic:
     curvature: jax.Array
     target: jax.Array
     floor: jax.Array
+
+    def with_size(self, size: jax.Array | float) -> "DiagonalQuadratic":
+        """The same problem training its first `size` modes (may be traced) of those held."""
+        curvature = jnp.where(first_modes(size, self.target.size), self.eigenvalues, 0)
+        return replace(self, curvature=curvature)
 
     def init(self) -> jax.Array:
         """Zeros, [n]."""

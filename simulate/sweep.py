@@ -12,7 +12,7 @@ import numpy as np
 
 from simulate.optimizers import OptimizerFactory
 from simulate.problems import Problem
-from simulate.trajectory import NEVER, Trajectory, check_steps, run
+from simulate.trajectory import NEVER, Observer, Trajectory, check_steps, run
 from theory.checks import check_real
 
 
@@ -22,6 +22,7 @@ def sweep(
     steps: Sequence[int] | np.ndarray,
     configurations: Mapping[str, Any],
     keys: jax.Array | None = None,
+    observe: Observer | None = None,
 ) -> Trajectory:
     """Runs C configurations, each with S seeds.
 
@@ -30,14 +31,17 @@ def sweep(
         optimizer: factory from hyperparameters to an optax transformation.
         steps: increasing recording times.
         configurations: one array [C] a hyperparameter of the optimizer, e.g. `learning_rate`, or a
-            numeric field of the problem with a leading axis C, e.g. `batch_size`, `curvature`.
+            numeric field of the problem with a leading axis C, e.g. `batch_size`, or `size`, the
+            number of trained modes, for problems that have `with_size`.
         keys: one key a seed, [S]; every configuration sees the same seeds. Left out: one run each.
+        observe: function of problem and parameters, called at every recording time.
 
     Returns:
         A `Trajectory` with loss [C, S, P], or [C, P] without `keys`.
 
     Raises:
-        ValueError: if arrays differ in length, are empty or not finite, or the steps are wrong.
+        ValueError: if arrays differ in length, are empty or not finite, sizes exceed the modes
+            held, a field is static, or the steps are wrong.
     """
     grid = check_steps(steps)
     lengths = {name: np.shape(values)[:1] for name, values in configurations.items()}
@@ -45,23 +49,27 @@ def sweep(
         raise ValueError(f"`configurations` must hold arrays of one length, got {lengths}.")
     for name, values in configurations.items():
         check_real(name, values)
-    arrays = {name: jnp.asarray(values) for name, values in configurations.items()}
+        if isinstance(getattr(problem, name, None), int):
+            raise ValueError(f"`{name}` of this problem is fixed when it is built, not swept.")
+    if "size" in configurations:
+        held = jax.tree.leaves(problem.init())[0].size
+        check_real("size", configurations["size"], at_least=1, at_most=held)
+    arrays = {name: jnp.asarray(values, float) for name, values in configurations.items()}
     run_keys = jax.random.key(0)[None] if keys is None else keys
-    trajectory = _sweep(problem, optimizer, jnp.asarray(grid), arrays, run_keys)
+    grown = _sweep(problem, optimizer, jnp.asarray(grid), arrays, run_keys, observe)
     if keys is None:
-        return dataclasses.replace(
-            trajectory, loss=trajectory.loss[:, 0], diverged_at=trajectory.diverged_at[:, 0]
-        )
-    return trajectory
+        grown = jax.tree.map(lambda leaf: leaf[:, 0], grown)
+    return dataclasses.replace(grown, steps=jnp.asarray(grid))
 
 
-@partial(jax.jit, static_argnames=["optimizer"])
+@partial(jax.jit, static_argnames=["optimizer", "observe"])
 def _sweep(
     problem: Any,
     optimizer: OptimizerFactory,
     steps: jax.Array,
     configurations: dict[str, jax.Array],
     keys: jax.Array,
+    observe: Observer | None,
 ) -> Trajectory:
     fields = {field.name for field in dataclasses.fields(problem)}
 
@@ -72,11 +80,12 @@ def _sweep(
             problem, **{name: value.astype(dtype) for name, value in stated.items()}
         )
         hyperparameters = {n: value for n, value in configuration.items() if n not in fields}
-        return run(changed, optimizer, steps, key, hyperparameters)
+        if "size" in hyperparameters:
+            changed = changed.with_size(hyperparameters.pop("size"))
+        return run(changed, optimizer, steps, key, hyperparameters, observe)
 
     over_seeds = jax.vmap(one, in_axes=(None, 0))
-    result = jax.vmap(over_seeds, in_axes=(0, None))(configurations, keys)
-    return dataclasses.replace(result, steps=steps)
+    return jax.vmap(over_seeds, in_axes=(0, None))(configurations, keys)
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ def count_bigrams(text: str, vocabulary: int, blocks: int = 40) -> BigramCounts:
         A `BigramCounts`.
 
     Raises:
-        ValueError: if the text has fewer distinct tokens than `vocabulary`, or none of its tokens
-            start a kept pair.
+        ValueError: if the text has fewer distinct tokens than `vocabulary`, fewer pairs than
+            `blocks`, or no pair of frequent tokens.
     """
     check_real("vocabulary", vocabulary, at_least=2)
     check_real("blocks", blocks, at_least=2)
@@ -101,6 +101,7 @@ def count_bigrams(text: str, vocabulary: int, blocks: int = 40) -> BigramCounts:
             f"`vocabulary` must be at most {len(frequency)}, the distinct tokens of the text, "
             f"got {vocabulary}."
         )
+    check_real("blocks", blocks, at_most=len(words) - 1)
     # Ties are broken by the token itself, so that the order does not depend on the text's order.
     ranked = sorted(frequency.items(), key=lambda item: (-item[1], item[0]))[:vocabulary]
     tokens = tuple(token for token, _ in ranked)

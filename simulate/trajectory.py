@@ -5,7 +5,7 @@ rates and every other hyperparameter are traced, so a new horizon or a new rate 
 compilation. Losses are computed at recording times only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,14 +18,19 @@ from jax import lax
 
 from simulate.optimizers import OptimizerFactory
 from simulate.problems import Problem
-from theory.checks import check_real
+from theory.checks import Real, check_real
 
 DIVERGENCE_FACTOR = 1e6
 NEVER = -1
 
 
+Observer = Callable[[Any, Any], Any]
+
+
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["steps", "loss", "diverged_at"], meta_fields=[]
+    jax.tree_util.register_dataclass,
+    data_fields=["steps", "loss", "diverged_at", "observed"],
+    meta_fields=[],
 )
 @dataclass(frozen=True)
 class Trajectory:
@@ -35,11 +40,13 @@ class Trajectory:
         steps: recording times, [P].
         loss: population loss at those times, [..., P]; infinite from divergence on, never NaN.
         diverged_at: recording step at which divergence was seen, [...]; -1 if never.
+        observed: what an observer returned at those times, leaves [..., P, ...]; None without one.
     """
 
     steps: jax.Array
     loss: jax.Array
     diverged_at: jax.Array
+    observed: Any = None
 
 
 def record_steps(horizon: int, points: int = 50) -> np.ndarray:
@@ -57,6 +64,8 @@ def record_steps(horizon: int, points: int = 50) -> np.ndarray:
     """
     check_real("horizon", horizon, at_least=1)
     check_real("points", points, at_least=2)
+    if horizon != int(horizon):
+        raise ValueError(f"`horizon` must be a whole number, got {horizon!r}.")
     spaced = np.round(np.geomspace(1, horizon, points - 1)).astype(np.int64)
     return np.unique(np.concatenate([[0], spaced]))
 
@@ -82,7 +91,8 @@ def simulate(
     steps: Sequence[int] | np.ndarray,
     *,
     key: jax.Array | None = None,
-    **hyperparameters: jax.Array | float,
+    observe: Observer | None = None,
+    **hyperparameters: Real,
 ) -> Trajectory:
     """Trains once and records the loss.
 
@@ -91,6 +101,7 @@ def simulate(
         optimizer: factory from hyperparameters to an optax transformation.
         steps: increasing recording times; see `record_steps`.
         key: randomness of the run; may be left out for deterministic problems.
+        observe: function of problem and parameters, called at every recording time.
         hyperparameters: passed to the factory, e.g. `learning_rate=0.3`.
 
     Returns:
@@ -105,18 +116,21 @@ def simulate(
     for name, value in hyperparameters.items():
         check_real(name, value)
     run_key = jax.random.key(0) if key is None else key
-    return _simulate(problem, optimizer, jnp.asarray(grid), run_key, hyperparameters)
+    # One dtype whatever the caller's: a Python and a NumPy number would compile twice.
+    numbers = {name: jnp.asarray(value, float) for name, value in hyperparameters.items()}
+    return _simulate(problem, optimizer, jnp.asarray(grid), run_key, numbers, observe)
 
 
-@partial(jax.jit, static_argnames=["optimizer"])
+@partial(jax.jit, static_argnames=["optimizer", "observe"])
 def _simulate(
     problem: Problem,
     optimizer: OptimizerFactory,
     steps: jax.Array,
     key: jax.Array,
     hyperparameters: dict[str, Any],
+    observe: Observer | None,
 ) -> Trajectory:
-    return run(problem, optimizer, steps, key, hyperparameters)
+    return run(problem, optimizer, steps, key, hyperparameters, observe)
 
 
 def run(
@@ -125,6 +139,7 @@ def run(
     steps: jax.Array,
     key: jax.Array,
     hyperparameters: dict[str, Any],
+    observe: Observer | None = None,
 ) -> Trajectory:
     """The engine itself, to be jitted or vmapped by the caller; arguments as in `simulate`."""
     params = problem.init()
@@ -150,11 +165,12 @@ def run(
         bad = ~(loss <= DIVERGENCE_FACTOR * first_loss)  # also catches NaN
         diverged_at = jnp.where((diverged_at == NEVER) & bad, target, diverged_at)
         recorded = jnp.where(diverged_at == NEVER, loss, jnp.inf)
-        return ((params, state), target, diverged_at), recorded
+        seen = None if observe is None else observe(problem, params)
+        return ((params, state), target, diverged_at), (recorded, seen)
 
     start = (params, state), jnp.zeros_like(steps[0]), jnp.full_like(steps[0], NEVER)
-    (_, _, diverged_at), losses = lax.scan(advance, start, steps)
-    return Trajectory(steps, losses, diverged_at)
+    (_, _, diverged_at), (losses, seen) = lax.scan(advance, start, steps)
+    return Trajectory(steps, losses, diverged_at, seen)
 
 
 def _repeat(body: Any, carry: Any, start: jax.Array, count: jax.Array, unroll: int) -> Any:
