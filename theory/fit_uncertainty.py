@@ -12,8 +12,9 @@ from theory.fitting import Fit, log_law, minimise, objective, plain_law
 from theory.laws import Chinchilla
 
 CHUNK = 500
-# A refit has converged when its scaled gradient is small against the scatter of the resamples.
-_GRADIENT_LIMIT = 1e-6
+# Gradients of objective / delta scatter over resamples by about the square root of the number of
+# runs, so this limit moves a refit by less than 1e-4 of its standard error.
+_GRADIENT_LIMIT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Conditioning:
         correlation: correlations of the centred parameters, [5, 5].
         logarithmic_correlation: of the raw logarithms, [5, 5]: high by choice of units alone.
         standard_errors: of the centred parameters, [5], robust to the shape of the residuals.
+            With a threshold below the noise few residuals carry the curvature: then prefer the
+            bootstrap.
     """
 
     centred: float

@@ -23,7 +23,8 @@ PARAMETERS = ("log E", "log A'", "alpha", "log B'", "beta")
 AGREEMENT = 1e-6  # relative objective within which a start counts as the same optimum
 _TOLERANCE = 1e-11
 _BFGS_STEPS = 1000
-_NEWTON_STEPS = 10
+_NEWTON_STEPS = 20
+_FLAT = 1e-12  # gradient norm of objective / delta, at rounding level
 
 
 @partial(
@@ -312,23 +313,32 @@ _minimise_many = jax.jit(jax.vmap(minimise, in_axes=(0, None, None, None)))
 
 
 def _polish(function: Callable[[jax.Array], jax.Array], parameters: jax.Array) -> jax.Array:
-    """Newton steps, halved until the function falls; at rounding level, until the gradient does."""
+    """Newton steps, damped until the function falls; at rounding level, until the gradient does."""
     value_and_gradient, hessian = jax.value_and_grad(function), jax.hessian(function)
-    sizes = 0.5 ** jnp.arange(0.0, 12.0)
+    # From Newton's step to a short one down the gradient, by Levenberg's shift.
+    shifts = 10.0 ** jnp.array([-12.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 2.0])
 
-    def step(_: int, parameters: jax.Array) -> jax.Array:
-        value, gradient = value_and_gradient(parameters)
+    def step(state: tuple) -> tuple:
+        parameters, value, gradient, _, count = state
         curvature = hessian(parameters)
-        # Levenberg's shift, only as much as a flat direction needs.
-        shift = 1e-12 * jnp.trace(jnp.abs(curvature)) * jnp.eye(parameters.size)
-        direction = -jnp.linalg.solve(curvature + shift, gradient)
-        candidates = parameters + sizes[:, None] * direction
-        values, gradients = jax.vmap(value_and_gradient)(candidates)
-        values = jnp.where(jnp.isfinite(values), values, jnp.inf)
-        best = jnp.argmin(values)
-        flatter = jnp.linalg.norm(gradients[0]) < jnp.linalg.norm(gradient)
-        level = values[0] <= value + 1e-14 * jnp.abs(value)
-        chosen = jnp.where(values[best] < value, candidates[best], parameters)
-        return jnp.where(flatter & level, candidates[0], chosen)
+        scale = jnp.trace(jnp.abs(curvature)) * jnp.eye(parameters.size)
+        candidates = parameters - jax.vmap(
+            lambda shift: jnp.linalg.solve(curvature + shift * scale, gradient)
+        )(shifts)
+        values = jax.vmap(function)(candidates)
+        best = jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))
+        whole_value, whole_gradient = value_and_gradient(candidates[0])
+        flatter = jnp.linalg.norm(whole_gradient) < jnp.linalg.norm(gradient)
+        level = whole_value <= value + 1e-14 * jnp.abs(value)
+        best = jnp.where(flatter & level, 0, best)
+        better = (flatter & level) | (values[best] < value)
+        after = jnp.where(better, candidates[best], parameters)
+        new_value, new_gradient = value_and_gradient(after)
+        return after, new_value, new_gradient, better, count + 1
 
-    return jax.lax.fori_loop(0, _NEWTON_STEPS, step, parameters)
+    def unfinished(state: tuple) -> jax.Array:
+        _, _, gradient, better, count = state
+        return better & (count < _NEWTON_STEPS) & (jnp.linalg.norm(gradient) > _FLAT)
+
+    start = (parameters, *value_and_gradient(parameters), jnp.array(True), jnp.array(0))
+    return jax.lax.while_loop(unfinished, step, start)[0]
