@@ -148,7 +148,7 @@ def bigram_spectrum(counts: BigramCounts, weights: np.ndarray | None = None) -> 
 
 @dataclass(frozen=True)
 class ExponentEstimate:
-    """A power law value = prefactor rank^-exponent fitted in a window of ranks.
+    """A power law value = prefactor rank^-exponent fitted to averages over ranks in a window.
 
     Attributes:
         exponent: minus the slope of log value against log rank.
@@ -189,7 +189,6 @@ def measure_exponents(
     middle = round(np.sqrt(first * last))
     blocks = counts.block.shape[0]
     draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), resamples)
-    # Energies are fitted smoothed in rank, in the same order of frequency.
     drawn = [bigram_spectrum(counts, draw) for draw in draws]
     estimates = []
     for which in (0, 1):
@@ -202,8 +201,18 @@ def measure_exponents(
 
 
 def _slope(values: np.ndarray, first: int, last: int) -> tuple[float, float]:
-    """Exponent and prefactor by least squares, every octave of ranks weighing the same."""
-    rank = np.arange(first, min(last, values.size) + 1, dtype=float)
-    chosen = values[first - 1 : first - 1 + rank.size]
-    slope, intercept = np.polyfit(np.log(rank), np.log(chosen), 1, w=rank**-0.5)
+    """Exponent and prefactor by least squares on averages over thirds of an octave of ranks.
+
+    Averages before logarithms: energies scatter by a decade, the loss adds them up, and the mean
+    of their logarithms would lie far below the logarithm of their mean.
+    """
+    rank = np.arange(first, min(last, values.size) + 1)
+    bins = np.floor(3 * np.log2(rank / first) + 1e-9).astype(int)
+    count = np.bincount(bins)
+    filled = count > 0
+    averages = [
+        np.bincount(bins, weights=column)[filled] / count[filled]
+        for column in (np.log(rank), values[rank - 1])
+    ]
+    slope, intercept = np.polyfit(averages[0], np.log(averages[1]), 1)
     return float(-slope), float(np.exp(intercept))

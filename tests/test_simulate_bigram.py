@@ -130,23 +130,29 @@ def synthetic(seed, frequency=FREQUENCY, blocks=40, per_block=200_000):
     return BigramCounts(tuple(map(str, RANK)), pair, block)
 
 
-def weighted_slope(values, first, last):
-    """Least-squares slope of log value on log rank, weight 1/rank, by the normal equations."""
-    rank = RANK[first - 1 : last]
-    x, y, weight = np.log(rank), np.log(values[first - 1 : last]), 1 / rank
-    x = x - np.sum(weight * x) / np.sum(weight)
-    return np.sum(weight * x * y) / np.sum(weight * x**2)
+def averaged_slope(values, first, last):
+    """Slope through averages over thirds of an octave, rank by rank and by hand."""
+    groups = {}
+    for rank in range(first, last + 1):
+        third = 0
+        while rank**3 >= first**3 * 2 ** (third + 1):
+            third += 1
+        groups.setdefault(third, []).append((np.log(rank), values[rank - 1]))
+    x = np.array([np.mean([entry[0] for entry in group]) for group in groups.values()])
+    y = np.log([np.mean([entry[1] for entry in group]) for group in groups.values()])
+    return np.sum((x - x.mean()) * y) / np.sum((x - x.mean()) ** 2)
 
 
 def test_exponents_of_a_known_law_are_recovered():
     capacity, source = measure_exponents(synthetic(0), (4, 300))
     assert abs(capacity.exponent - 1.3) < Z_SCORE * capacity.standard_error
     energies = FREQUENCY * np.array([np.sum(next_tokens(rank) ** 2) for rank in RANK])
-    exact = -weighted_slope(energies, 4, 300)
+    exact = -averaged_slope(energies, 4, 300)
     assert abs(source.exponent - exact) < Z_SCORE * source.standard_error
     assert max(capacity.standard_error, source.standard_error) < 2e-3
     assert capacity.prefactor == pytest.approx(FREQUENCY[0], rel=0.01)
-    assert max(capacity.window_spread, source.window_spread) < 5e-3
+    # Averages before logarithms bend a power law by the curvature within a third of an octave.
+    assert max(capacity.window_spread, source.window_spread) < 1e-2
 
 
 def test_window_spread_sees_a_bend():
