@@ -1,16 +1,16 @@
 """The command line: `quadlaw run | list | figures | validate | fit | curve`."""
 
-import difflib
 import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from experiments.arguments import HELP, check_names, parse, take_flag, take_value, unknown
 from experiments.errors import UserError
 
 USAGE = """\
@@ -23,9 +23,18 @@ quadlaw: scaling laws of optimizers, exactly, by simulation and from your own ru
   quadlaw fit FILE.csv --n N --d D --loss loss                a law for your own runs
   quadlaw curve sgd --size 1e12 --steps 1e12                  an exact loss curve
 
-`quadlaw COMMAND --help` tells more. Everywhere: --results DIR (default ./results or
-$QUADLAW_RESULTS), --debug (full traceback), --version.
+Examples:
+  quadlaw run decomposition --size 500 --batch-size 8         change fields; each choice is kept
+  quadlaw figures chinchilla --quick                          one figure, from the small preset
+
+`quadlaw COMMAND --help` and `quadlaw run STUDY --help` tell more. Everywhere: --debug (full
+traceback). Records and the validation table go to ./results, or --results DIR, or
+$QUADLAW_RESULTS. `quadlaw --version` prints the version.
 """
+
+RUN_NOTE = """\
+Also: --quick (start from the small preset), --force (compute again and replace the record),
+--results DIR (default ./results or $QUADLAW_RESULTS)."""
 
 
 def main() -> None:
@@ -43,28 +52,26 @@ def run_command(arguments: Sequence[str]) -> int:
         0 on success, 1 if a claim fails, 2 for a request that cannot be carried out, 130 on Ctrl-C.
     """
     rest = [argument for argument in arguments if argument != "--debug"]
-    debug = len(rest) < len(arguments)
     try:
         return _dispatch(rest)
-    except (UserError, ValueError, TypeError, FileNotFoundError, OSError) as error:
-        if debug:
+    except (UserError, ValueError, TypeError, OSError) as error:
+        if len(rest) < len(arguments):
             traceback.print_exc()
-        return _complain(_describe(error))
+        sys.stderr.write(f"quadlaw: {_describe(error)}\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("quadlaw: interrupted; what was saved before is whole.\n")
         return 130
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; nothing already saved was changed."
+    if isinstance(error, OSError):
+        if error.errno == errno.ENOSPC:
+            return "the disk is full; nothing already saved was changed."
+        if error.filename is not None:
+            return f"{error.filename}: {error.strerror}."
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def _complain(message: str) -> int:
-    sys.stderr.write(f"quadlaw: {message}\n")
-    return 2
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -76,17 +83,17 @@ def _dispatch(arguments: list[str]) -> int:
         "fit": _fit,
         "curve": _curve,
     }
-    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+    if not arguments or arguments[0] in (*HELP, "help"):
         sys.stdout.write(USAGE)
         return 0
     if arguments[0] == "--version":
-        from experiments.records import _version
+        from importlib.metadata import version
 
-        sys.stdout.write(f"quadlaw {_version('quadlaw')}\n")
+        sys.stdout.write(f"quadlaw {version('quadlaw')}\n")
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in commands:
-        raise UserError(_unknown("command", name, list(commands)))
+        raise UserError(unknown("command", name, list(commands)))
     _enable_float64()
     return commands[name](rest)
 
@@ -97,65 +104,6 @@ def _enable_float64() -> None:
     jax.config.update("jax_enable_x64", True)
 
 
-def _unknown(kind: str, name: str, allowed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return f"unknown {kind} {name!r}; there are: {', '.join(allowed)}.{hint}"
-
-
-def _take_value(arguments: list[str], name: str) -> str | None:
-    """Removes `--name value` or `--name=value` and returns the value."""
-    for position, argument in enumerate(arguments):
-        if argument == name:
-            if position + 1 == len(arguments):
-                raise UserError(f"{name} needs a value.")
-            value = arguments[position + 1]
-            del arguments[position : position + 2]
-            return value
-        if argument.startswith(name + "="):
-            del arguments[position]
-            return argument.split("=", 1)[1]
-    return None
-
-
-def _take_flag(arguments: list[str], name: str) -> bool:
-    found = name in arguments
-    while name in arguments:
-        arguments.remove(name)
-    return found
-
-
-def _parse(options: Any, arguments: list[str], prog: str, default: Any = None) -> Any:
-    """Parses dataclass options with tyro; a mistake is one line."""
-    import contextlib
-    import io
-
-    complaint = io.StringIO()
-    keywords = {} if default is None else {"default": default}
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(options, args=arguments, prog=prog, **keywords)
-    except SystemExit as leave:
-        if leave.code in (0, None):
-            raise
-        raise UserError(_compact(complaint.getvalue(), prog)) from leave
-
-
-def _compact(text: str, prog: str) -> str:
-    """Tyro's boxed complaint as one line."""
-    words = " ".join(
-        "".join(c if c.isprintable() and ord(c) < 0x2500 else " " for c in text).split()
-    )
-    words = words.replace("Parsing error ", "", 1).replace("Unrecognized options ", "", 1)
-    return f"{words.rstrip('.')}. See `{prog} --help`."
-
-
-@dataclass(frozen=True)
-class _Names:
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Which ones; all if none is named."""
-
-
 def _run(arguments: list[str]) -> int:
     from experiments.config import quick_config
     from experiments.progress import progress_for
@@ -164,16 +112,18 @@ def _run(arguments: list[str]) -> int:
     from experiments.study import run_study
     from experiments.tables import plain_console, print_table
 
+    if arguments and arguments[0] in HELP:
+        sys.stdout.write(f"{USAGE}\nstudies: {', '.join(STUDIES)}\n")
+        return 0
     if not arguments or arguments[0].startswith("-"):
-        raise UserError(f"run needs a study: {', '.join(STUDIES)}.")
+        raise UserError(f"run needs the name of a study first; there are: {', '.join(STUDIES)}.")
     name = arguments.pop(0)
-    if name not in STUDIES:
-        raise UserError(_unknown("study", name, list(STUDIES)))
+    check_names("study", [name], list(STUDIES))
     study = STUDIES[name]
-    root = results_root(_take_value(arguments, "--results"))
-    quick, force = _take_flag(arguments, "--quick"), _take_flag(arguments, "--force")
+    root = results_root(take_value(arguments, "--results"))
+    quick, force = take_flag(arguments, "--quick"), take_flag(arguments, "--force")
     default = quick_config(study.config) if quick else None
-    config = _parse(study.config, arguments, f"quadlaw run {name}", default)
+    config = parse(study.config, arguments, f"quadlaw run {name}", default, RUN_NOTE)
     console = plain_console()
     progress = progress_for(plain_console(stderr=True))
     dataset, computed = run_study(study, config, root, progress, force=force)
@@ -181,8 +131,16 @@ def _run(arguments: list[str]) -> int:
         print_table(table, console)
     seconds = dataset.attrs["wall_time_seconds"]
     how = f"computed in {seconds:.1f} s" if computed else f"from its record ({seconds:.1f} s then)"
-    console.print(f"{name}: {how}; {study.path(config, root)}")
+    console.print(f"{name}: {how}; {study.path(config, root)}", soft_wrap=True)
     return 0
+
+
+@dataclass(frozen=True)
+class _ListOptions:
+    """Studies with the number of their records, figures, and groups of claims."""
+
+    results: str = ""
+    """Folder of records; default: $QUADLAW_RESULTS or ./results."""
 
 
 def _list(arguments: list[str]) -> int:
@@ -192,10 +150,9 @@ def _list(arguments: list[str]) -> int:
     from experiments.tables import Table, plain_console, print_table
     from paper_figures.registry import FIGURES
 
-    root = results_root(_take_value(arguments, "--results"))
-    _parse(_Names, arguments, "quadlaw list")
+    root = results_root(parse(_ListOptions, arguments, "quadlaw list").results)
     rows = tuple(
-        (name, study.title, len([p for p in (root / name).glob("[!.]*") if p.is_dir()]))
+        (name, study.title, sum(path.is_dir() for path in (root / name).glob("[!.]*")))
         for name, study in STUDIES.items()
     )
     console = plain_console()
@@ -206,39 +163,67 @@ def _list(arguments: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class _FigureOptions:
+    """Draws figures as PDF and PNG, with the plotted numbers as CSV.
+
+    Records that are missing are computed first. Example: quadlaw figures chinchilla --quick
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Which ones (see `quadlaw list`); all if none is named."""
+    quick: bool = False
+    """Use the small preset of every study."""
+    out: Path = Path("paper_figures/output")
+    """Folder for the files."""
+    results: str = ""
+    """Folder of records; default: $QUADLAW_RESULTS or ./results."""
+
+
 def _figures(arguments: list[str]) -> int:
     from experiments.progress import progress_for
     from experiments.records import results_root
     from experiments.tables import plain_console
     from paper_figures.registry import FIGURES, draw_all
 
-    root = results_root(_take_value(arguments, "--results"))
-    out = Path(_take_value(arguments, "--out") or "paper_figures/output")
-    quick = _take_flag(arguments, "--quick")
-    names = _parse(_Names, arguments, "quadlaw figures").names
-    for name in names:
-        if name not in FIGURES:
-            raise UserError(_unknown("figure", name, list(FIGURES)))
-    console = plain_console()
+    options = parse(_FigureOptions, arguments, "quadlaw figures")
+    check_names("figure", options.names, list(FIGURES))
     progress = progress_for(plain_console(stderr=True))
-    for path in draw_all(names or tuple(FIGURES), quick, out, root, progress):
-        console.print(str(path))
+    names, root = options.names or tuple(FIGURES), results_root(options.results)
+    console = plain_console()
+    for path in draw_all(names, options.quick, options.out, root, progress):
+        console.print(str(path), soft_wrap=True)
     return 0
 
 
+@dataclass(frozen=True)
+class _ValidateOptions:
+    """Checks theory against independent computation: one row a claim, exit code 1 if one fails.
+
+    Also writes the rows to validation.csv in the results folder.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Groups of claims (see `quadlaw list`); all if none is named."""
+    quick: bool = False
+    """Smaller sizes and fewer seeds."""
+    results: str = ""
+    """Folder of the table; default: $QUADLAW_RESULTS or ./results."""
+
+
 def _validate(arguments: list[str]) -> int:
+    from experiments.claims import CLAIMS
     from experiments.progress import progress_for
     from experiments.records import results_root
     from experiments.tables import plain_console, print_table
     from experiments.validation import save_verdicts, validate, verdict_table
 
-    root = results_root(_take_value(arguments, "--results"))
-    quick = _take_flag(arguments, "--quick")
-    names = _parse(_Names, arguments, "quadlaw validate").names
-    verdicts = validate(names, quick, progress_for(plain_console(stderr=True)))
-    console = plain_console()
-    print_table(verdict_table(verdicts), console)
-    save_verdicts(verdicts, root / "validation.csv")
+    options = parse(_ValidateOptions, arguments, "quadlaw validate")
+    check_names("group of claims", options.names, list(CLAIMS))
+    progress = progress_for(plain_console(stderr=True))
+    verdicts = validate(options.names, options.quick, progress)
+    print_table(verdict_table(verdicts), plain_console())
+    save_verdicts(verdicts, results_root(options.results) / "validation.csv")
     return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 
@@ -246,11 +231,11 @@ def _fit(arguments: list[str]) -> int:
     from experiments.fit_runs import FitOptions, fit_command
     from experiments.tables import plain_console
 
-    return fit_command(_parse(FitOptions, arguments, "quadlaw fit"), plain_console())
+    return fit_command(parse(FitOptions, arguments, "quadlaw fit"), plain_console())
 
 
 def _curve(arguments: list[str]) -> int:
     from experiments.curve import CurveOptions, curve_command
     from experiments.tables import plain_console
 
-    return curve_command(_parse(CurveOptions, arguments, "quadlaw curve"), plain_console())
+    return curve_command(parse(CurveOptions, arguments, "quadlaw curve"), plain_console())

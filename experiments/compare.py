@@ -80,7 +80,8 @@ def bound_holds(
     upper, measured, error = np.broadcast_arrays(
         *(np.asarray(value, float) for value in (bound, measurement, standard_error))
     )
-    margin = upper * (1 + 1e-12) - (measured - 5 * error)
+    with np.errstate(invalid="ignore"):
+        margin = upper + 1e-12 * np.abs(upper) - (measured - 5 * error)
     good = np.isfinite(upper) & np.isfinite(measured) & np.isfinite(error) & (error >= 0)
     margin = np.where(good, margin, -np.inf)
     worst = np.unravel_index(np.argmin(margin), margin.shape)
@@ -97,7 +98,7 @@ def bound_holds(
 def bound_tight(claim: str, bound: ArrayLike, measurement: ArrayLike, factor: float) -> Verdict:
     """Bound <= factor * measurement at every point, so that a vacuous bound fails."""
     upper, measured = np.broadcast_arrays(np.asarray(bound, float), np.asarray(measurement, float))
-    good = np.isfinite(upper) & np.isfinite(measured) & (measured > 0) & np.isfinite(factor)
+    good = np.isfinite(upper) & (upper >= 0) & np.isfinite(measured) & (measured > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(good, upper / measured, np.inf)
     worst = np.unravel_index(np.argmax(ratio), ratio.shape)
@@ -107,7 +108,7 @@ def bound_tight(claim: str, bound: ArrayLike, measurement: ArrayLike, factor: fl
         float(measured[worst]),
         float(factor),
         "tightness factor",
-        bool(np.all(ratio <= factor)),
+        bool(np.isfinite(factor) and factor >= 1 and np.all(ratio <= factor)),
     )
 
 
@@ -115,9 +116,10 @@ def gap_shrinks(
     claim: str, prediction: float, measurements: Sequence[float], limit: float
 ) -> Verdict:
     """|prediction - measurement| falls along three or more sizes and ends under `limit`."""
-    gaps = np.abs(np.asarray(measurements, float) - float(prediction))
-    enough = gaps.size >= 3 and bool(np.all(np.isfinite(gaps)))
-    passed = enough and bool(np.all(np.diff(gaps) < 0)) and bool(gaps[-1] <= limit)
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(np.asarray(measurements, float) - float(prediction))
+    sound = gaps.size >= 3 and bool(np.all(np.isfinite(gaps))) and 0 < limit < np.inf
+    passed = sound and bool(np.all(np.diff(gaps) < 0)) and bool(gaps[-1] <= limit)
     last = float(measurements[-1]) if len(measurements) else float("nan")
     return Verdict(
         claim, float(prediction), last, float(limit), "finite-size gap, shrinking", passed

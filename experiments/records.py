@@ -6,6 +6,7 @@ interrupted or failed write leaves nothing under the final name and harms nothin
 
 import contextlib
 import errno
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -55,7 +56,7 @@ def save_record(
         UserError: if the disk is full or the folder cannot be written.
     """
     labelled = _with_plain_strings(dataset).assign_attrs(
-        manifest(study, version, config, seconds) | inventory(dataset) | dataset.attrs
+        dataset.attrs | manifest(study, version, config, seconds) | contents(dataset)
     )
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -77,12 +78,12 @@ def _with_plain_strings(dataset: xr.Dataset) -> xr.Dataset:
 def swap_in(new: Path, final: Path) -> None:
     """Renames `new` to `final`, which may exist; the old one goes only after the new one stands."""
     retired = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
-    if final.exists():
-        final.rename(retired)
     try:
+        if final.exists():
+            final.rename(retired)
         new.rename(final)
-    except OSError:
-        if retired.exists():
+    except BaseException:  # an interrupt between the two renames as well
+        if retired.exists() and not final.exists():
             retired.rename(final)
         raise
     if retired.is_dir():
@@ -115,8 +116,8 @@ def load_record(path: Path, study: str, version: int, config: Any) -> xr.Dataset
             raise UserError(
                 f"the record {path} holds {name} {found!r}, asked was {value!r}. {advice}"
             )
-    if dataset.attrs.get("variables") != sorted(map(str, dataset.variables)):
-        raise UserError(f"the record {path} is incomplete. {advice}")
+    if dataset.attrs.get("digest") != digest(dataset):
+        raise UserError(f"the record {path} is incomplete or damaged. {advice}")
     return dataset
 
 
@@ -136,8 +137,14 @@ def manifest(study: str, version: int, config: Any, seconds: float) -> dict[str,
         "device": jax.devices()[0].device_kind,
         "wall_time_seconds": round(seconds, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(map(_without_folders, sys.argv)),
     }
+
+
+def _without_folders(argument: str) -> str:
+    """Folders of one machine mean nothing on another."""
+    option, equals, value = argument.rpartition("=")
+    return f"{option}{equals}{Path(value).name}" if "/" in value else argument
 
 
 def _version(package: str) -> str:
@@ -169,10 +176,24 @@ def _first_line(error: Exception) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-def inventory(dataset: xr.Dataset) -> dict[str, list[str]]:
-    """Names and number types of what a record holds, checked when it is read again."""
-    dtypes = {str(np.asarray(dataset[name]).dtype) for name in dataset.data_vars}
-    return {"variables": sorted(map(str, dataset.variables)), "dtypes": sorted(dtypes)}
+def contents(dataset: xr.Dataset) -> dict[str, Any]:
+    """Number types and digest of what a record holds."""
+    dtypes = {str(dataset[name].dtype) for name in dataset.data_vars}
+    return {"dtypes": sorted(dtypes), "digest": digest(dataset)}
+
+
+def digest(dataset: xr.Dataset) -> str:
+    """Hash of all names, shapes and values; a chunk missing on disk reads as fill values."""
+    known = hashlib.sha256()
+    for name in sorted(map(str, dataset.variables)):
+        values = dataset[name].values
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), np.nan, values)  # one bit pattern for NaN
+        elif values.dtype.kind in "OUT":
+            values = np.frombuffer("\0".join(map(str, values.ravel())).encode(), np.uint8)
+        known.update(f"{name} {dataset[name].dims} {dataset[name].shape}".encode())
+        known.update(np.ascontiguousarray(values).tobytes())
+    return known.hexdigest()
 
 
 def with_units(dataset: xr.Dataset, **units: str) -> xr.Dataset:

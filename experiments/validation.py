@@ -1,13 +1,14 @@
 """The validation table: every claim checked, one row each."""
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from experiments.arguments import check_names
 from experiments.claims import CLAIMS
 from experiments.compare import Verdict
-from experiments.errors import UserError
 from experiments.progress import Progress
 from experiments.tables import Table
 
@@ -15,12 +16,18 @@ from experiments.tables import Table
 def validate(names: Sequence[str], quick: bool, progress: Progress) -> list[Verdict]:
     """Checks the named groups of claims, or all of them.
 
+    Args:
+        names: keys of `CLAIMS`; none means all.
+        quick: smaller sizes and fewer seeds.
+        progress: where to show progress.
+
+    Returns:
+        The verdicts, in the order of the groups.
+
     Raises:
         UserError: if a name is unknown.
     """
-    unknown = [name for name in names if name not in CLAIMS]
-    if unknown:
-        raise UserError(f"unknown claims {unknown[0]!r}; there are {', '.join(CLAIMS)}.")
+    check_names("group of claims", names, list(CLAIMS))
     chosen = list(names) or list(CLAIMS)
     verdicts = []
     with progress.task("claims", len(chosen)):
@@ -43,6 +50,11 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def save_verdicts(verdicts: Sequence[Verdict], path: Path) -> None:
-    """Writes the rows with all their digits as CSV."""
+    """Writes the rows with all their digits as CSV, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([vars(verdict) for verdict in verdicts]).to_csv(path, index=False)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        pd.DataFrame([vars(verdict) for verdict in verdicts]).to_csv(temporary, index=False)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

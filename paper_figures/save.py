@@ -1,7 +1,7 @@
 """Saves a figure as PDF, PNG and the plotted numbers as CSV, the same bytes every time."""
 
-import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,25 +23,26 @@ def save_figure(figure: Figure, plotted: pd.DataFrame, stem: Path) -> list[Path]
         The three paths.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix in ("pdf", "png", "csv"):
-        final = stem.with_name(f"{stem.name}.{suffix}")
-        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
-            if suffix == "csv":
-                plotted.to_csv(temporary, index=False, float_format="%.10g")
-            else:
-                # A creation date or a version number would change the bytes.
-                metadata = {"CreationDate": None, "Producer": None, "Creator": None}
-                figure.savefig(
-                    temporary,
-                    format=suffix,
-                    dpi=DPI,
-                    metadata=metadata if suffix == "pdf" else {"Software": None},
-                )
-            os.replace(temporary, final)  # noqa: PTH105  atomic on every platform
-        finally:
-            temporary.unlink(missing_ok=True)
-        paths.append(final)
-    plt.close(figure)
-    return paths
+    # A creation date or a version number would change the bytes.
+    undated = {"CreationDate": None, "Producer": None, "Creator": None}
+    writers: dict[str, Callable[[Path], None]] = {
+        "pdf": lambda path: figure.savefig(path, format="pdf", dpi=DPI, metadata=undated),
+        "png": lambda path: figure.savefig(
+            path, format="png", dpi=DPI, metadata={"Software": None}
+        ),
+        "csv": lambda path: plotted.to_csv(path, index=False, float_format="%.10g"),
+    }
+    try:
+        return [_write_whole(stem.with_name(f"{stem.name}.{s}"), w) for s, w in writers.items()]
+    finally:
+        plt.close(figure)
+
+
+def _write_whole(final: Path, write: Callable[[Path], None]) -> Path:
+    """Lets `write` fill a temporary file and renames it when it is done."""
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        write(temporary)
+        return temporary.replace(final)
+    finally:
+        temporary.unlink(missing_ok=True)

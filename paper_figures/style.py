@@ -12,10 +12,21 @@ PAGE_INCHES = 6.75
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
 
-# The same optimizer has the same colour and marker in every figure.
+# The same optimizer has the same colour and marker in every figure. Ten colours told apart on white
+# paper do not exist: the methods with matrix steps reuse those of the plain ones, other markers.
 OPTIMIZERS: dict[str, tuple[str, str, str]] = {
     "gd": ("GD", BLUE, "o"),
     "sgd": ("SGD", ORANGE, "s"),
+    "momentum": ("heavy ball", SKY, "^"),
+    "nesterov": ("Nesterov", GREEN, "v"),
+    "chebyshev": ("Chebyshev", BLACK, "D"),
+    "normalized_sgd": ("normalized SGD", PURPLE, "P"),
+    "sign": ("signSGD", VERMILION, "X"),
+    "adam": ("Adam", GREY, "*"),
+    "muon": ("Muon", BLUE, "d"),
+    "scion": ("Scion", GREEN, "h"),
+    "shampoo": ("Shampoo", PURPLE, "<"),
+    "soap": ("SOAP", ORANGE, ">"),
 }
 
 PARTS: dict[str, tuple[str, str]] = {
