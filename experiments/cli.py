@@ -126,12 +126,12 @@ def _run(arguments: list[str]) -> int:
     config = parse(study.config, arguments, f"quadlaw run {name}", default, RUN_NOTE)
     console = plain_console()
     progress = progress_for(plain_console(stderr=True))
-    dataset, computed = run_study(study, config, root, progress, force=force)
+    dataset, path, computed = run_study(study, config, root, progress, force=force)
     for table in study.summary(dataset):
         print_table(table, console)
     seconds = dataset.attrs["wall_time_seconds"]
     how = f"computed in {seconds:.1f} s" if computed else f"from its record ({seconds:.1f} s then)"
-    console.print(f"{name}: {how}; {study.path(config, root)}", soft_wrap=True)
+    console.print(f"{name}: {how}; {path}", soft_wrap=True)
     return 0
 
 

@@ -50,6 +50,8 @@ def curve_command(options: CurveOptions, console: Console) -> int:
     Raises:
         ValueError: naming the option outside its domain.
     """
+    if not options.steps:
+        raise ValueError("`steps` must be at least one number, got none.")
     problem = power_law(options.capacity, options.source, options.size, options.noise_variance)
     steps = np.asarray(options.steps, dtype=float)
 

@@ -13,10 +13,11 @@ import tyro
 from rich.console import Console
 
 from experiments.errors import UserError
+from experiments.fit_tables import FIELDS, allocations, fit_tables, parameter_intervals
 from experiments.progress import Progress, progress_for
 from experiments.records import manifest, swap_in
 from experiments.run_table import RunTable, read_table
-from experiments.tables import Table, print_table
+from experiments.tables import print_table
 from paper_figures.fit_report import draw_fit
 from paper_figures.save import save_figure
 from theory.fit_uncertainty import (
@@ -24,19 +25,9 @@ from theory.fit_uncertainty import (
     Conditioning,
     bootstrap,
     conditioning,
-    percentile_intervals,
     warnings_of,
 )
 from theory.fitting import Fit, fit_chinchilla, runs
-from theory.laws import Chinchilla, compute_exponents, compute_optimal
-
-FIELDS = {
-    "E": "irreducible",
-    "A": "size_coefficient",
-    "B": "tokens_coefficient",
-    "alpha": "size_exponent",
-    "beta": "tokens_exponent",
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,9 @@ def fit_command(options: FitOptions, console: Console) -> int:
     if draws.converged < 0.99:
         said.append(f"only {draws.converged:.1%} of the bootstrap refits converged.")
     budgets = options.budgets or _default_budgets(table, options.flops_per_parameter_token)
-    for shown in _tables(fit, table, draws, conditions, budgets, options):
+    for shown in fit_tables(
+        fit, table, draws, conditions, budgets, options.flops_per_parameter_token
+    ):
         print_table(shown, console)
     for sentence in said or ["none"]:
         console.print(f"warning: {sentence}" if said else "warnings: none")
@@ -143,89 +136,6 @@ def _default_budgets(table: RunTable, cost: float) -> tuple[float, ...]:
     return largest, 10 * largest, 100 * largest
 
 
-def _intervals(draws: Bootstrap) -> dict[str, list[float]]:
-    return {
-        name: percentile_intervals(np.asarray(getattr(draws.law, field))).tolist()
-        for name, field in FIELDS.items()
-    }
-
-
-def _tables(
-    fit: Fit,
-    table: RunTable,
-    draws: Bootstrap,
-    conditions: Conditioning,
-    budgets: tuple[float, ...],
-    options: FitOptions,
-) -> list[Table]:
-    intervals = _intervals(draws)
-    rows = tuple(
-        (name, _digits(getattr(fit.law, field)), *map(_digits, intervals[name]))
-        for name, field in FIELDS.items()
-    )
-    how = "whole runs" if table.groups is not None else "rows"
-    note = (
-        f"{table.loss.size} rows, {table.dropped} dropped; 95 % intervals from "
-        f"{draws.parameters.shape[0]} of {draws.draws} bootstrap refits on resampled {how}"
-    )
-    names = ("log E", "log A'", "alpha", "log B'", "beta")
-    correlation = tuple(
-        (name, *(f"{value:+.3f}" for value in row))
-        for name, row in zip(names, conditions.correlation, strict=True)
-    )
-    certificate = (
-        ("objective, sum-Huber", f"{fit.objective:.12e}"),
-        ("Huber threshold delta", f"{fit.delta:g}"),
-        ("gradient norm", f"{fit.gradient_norm:.1e}"),
-        ("starts that agree", f"{fit.agreement:.1%} of {fit.starts}"),
-        ("condition number, centred logarithms", f"{conditions.centred:.2e}"),
-        ("condition number, logarithms", f"{conditions.logarithmic:.2e}"),
-        ("condition number, plain parameters", f"{conditions.plain:.2e}"),
-        ("exponent of N* in compute", _digits(compute_exponents(fit.law)[0])),
-    )
-    return [
-        Table("L = E + A N^-alpha + B D^-beta", ("", "value", "low", "high"), rows, note),
-        Table("Convergence and conditioning", ("", "value"), certificate),
-        Table("Correlation, centred parameters", ("", *names), correlation),
-        _allocation_table(fit, draws, budgets, options.flops_per_parameter_token),
-    ]
-
-
-def _allocation_table(fit: Fit, draws: Bootstrap, budgets: tuple[float, ...], cost: float) -> Table:
-    rows = []
-    for entry in _allocations(fit, draws, budgets, cost):
-        cells = [f"{entry['flops']:.3g}"]
-        for name in ("size", "tokens", "loss"):
-            low, high = entry[f"{name}_interval"]
-            cells.append(f"{entry[name]:.4g} [{low:.3g}, {high:.3g}]")
-        rows.append(tuple(cells))
-    return Table(
-        "Compute-optimal allocation, 95 % intervals",
-        ("budget, FLOP", "N*, parameters", "D*, tokens", "loss"),
-        tuple(rows),
-        f"C = {cost:g} N D; beyond the data's range the intervals are the law's own",
-    )
-
-
-def _allocations(
-    fit: Fit, draws: Bootstrap, budgets: tuple[float, ...], cost: float
-) -> list[dict[str, Any]]:
-    # Refits whose exponents are not positive have no optimum.
-    fields = {name: np.asarray(value) for name, value in vars(draws.law).items()}
-    usable = (fields["size_exponent"] > 0) & (fields["tokens_exponent"] > 0)
-    spread = Chinchilla(**{name: value[usable] for name, value in fields.items()})
-    entries = []
-    for flops in budgets:
-        best, around = (compute_optimal(law, flops, cost) for law in (fit.law, spread))
-        entry: dict[str, Any] = {"flops": float(flops)}
-        for name in ("size", "tokens", "loss"):
-            entry[name] = float(getattr(best, name))
-            samples = np.asarray(getattr(around, name))
-            entry[f"{name}_interval"] = percentile_intervals(samples).tolist()
-        entries.append(entry)
-    return entries
-
-
 def _record(
     fit: Fit,
     table: RunTable,
@@ -240,7 +150,7 @@ def _record(
     return {
         "law": "L = E + A N^-alpha + B D^-beta",
         "parameters": {name: float(getattr(fit.law, field)) for name, field in FIELDS.items()},
-        "intervals_95": _intervals(draws),
+        "intervals_95": parameter_intervals(draws),
         "objective": {"kind": "sum-Huber on log loss", "delta": fit.delta, "value": fit.objective},
         "gradient_norm": fit.gradient_norm,
         "starts": fit.starts,
@@ -259,7 +169,7 @@ def _record(
         },
         "correlation_centred": conditions.correlation.tolist(),
         "standard_errors_centred": conditions.standard_errors.tolist(),
-        "allocations": _allocations(fit, draws, budgets, options.flops_per_parameter_token),
+        "allocations": allocations(fit, draws, budgets, options.flops_per_parameter_token),
         "warnings": said,
         "options": {name: _plain(value) for name, value in asdict(options).items()},
         "manifest": {name: origin[name] for name in kept},
@@ -282,14 +192,12 @@ def _save(record: dict, fit: Fit, table: RunTable, draws: Bootstrap, out: Path) 
         temporary.mkdir(parents=True)
         text = json.dumps(record, indent=1, allow_nan=True)
         (temporary / "fit.json").write_text(text + "\n")
-        figure, plotted = draw_fit(fit.law, table.size, table.tokens, table.loss, _intervals(draws))
+        figure, plotted = draw_fit(
+            fit.law, table.size, table.tokens, table.loss, parameter_intervals(draws)
+        )
         save_figure(figure, plotted, temporary / "fit")
         swap_in(temporary, out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _digits(value: Any) -> str:
-    return f"{float(value):.8g}"

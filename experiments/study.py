@@ -25,6 +25,7 @@ class Study:
         compute: configuration and progress in, labelled Dataset out; no files, no printing.
         summary: Dataset in, tables out.
         version: raised when `compute` changes meaning, so that old records are not mistaken.
+        resolve: completes a configuration with what it only refers to, e.g. the hash of a file.
     """
 
     name: str
@@ -33,15 +34,16 @@ class Study:
     compute: Callable[[Any, Progress], xr.Dataset]
     summary: Callable[[xr.Dataset], list[Table]]
     version: int = 1
+    resolve: Callable[[Any], Any] = lambda config: config
 
     def path(self, config: Any, root: Path) -> Path:
-        """Where the record of `config` lives."""
+        """Where the record of a resolved `config` lives."""
         return record_path(root, self.name, config_key(self.name, self.version, config))
 
 
 def run_study(
     study: Study, config: Any, root: Path, progress: Progress, *, force: bool = False
-) -> tuple[xr.Dataset, bool]:
+) -> tuple[xr.Dataset, Path, bool]:
     """The record of a study, computed if it is not there.
 
     Args:
@@ -52,17 +54,18 @@ def run_study(
         force: compute even if the record is there, and replace it when done.
 
     Returns:
-        The Dataset and whether it was computed now.
+        The Dataset, its folder, and whether it was computed now.
 
     Raises:
         UserError: if the record cannot be read or written.
         ValueError: if the configuration is refused by the computation.
     """
-    path = study.path(config, root)
-    if path.exists() and not force:
-        return load_record(path, study.name, study.version, config), False
-    start = time.perf_counter()
-    dataset = study.compute(config, progress)
-    seconds = time.perf_counter() - start
-    save_record(dataset, path, study.name, study.version, config, seconds)
-    return load_record(path, study.name, study.version, config), True
+    whole = study.resolve(config)
+    path = study.path(whole, root)
+    computed = force or not path.exists()
+    if computed:
+        start = time.perf_counter()
+        dataset = study.compute(whole, progress)
+        seconds = time.perf_counter() - start
+        save_record(dataset, path, study.name, study.version, whole, seconds)
+    return load_record(path, study.name, study.version, whole), path, computed

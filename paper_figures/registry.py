@@ -69,7 +69,7 @@ def draw_all(
             for needed in figure.studies:
                 study = STUDIES[needed]
                 config = quick_config(study.config) if quick else study.config()
-                records[needed], _ = run_study(study, config, root, progress)
+                records[needed], _, _ = run_study(study, config, root, progress)
             with paper_style():
                 drawing, plotted = figure.draw(records)
                 paths.extend(save_figure(drawing, plotted, out / name))

@@ -4,12 +4,13 @@ import numpy as np
 
 from experiments.compare import Verdict, agree_within, bound_holds, bound_tight
 from experiments.progress import Progress
-from experiments.studies.emergence import EmergenceConfig, compute, slopes
+from experiments.studies.emergence import EmergenceConfig, exact_grid, slopes
 
 
 def exponents(quick: bool) -> list[Verdict]:
     """Derived exponents against slopes of the exact grid; the sum of parts as an upper bound."""
-    dataset = compute(EmergenceConfig.quick() if quick else EmergenceConfig(), Progress())
+    config = EmergenceConfig.quick() if quick else EmergenceConfig()
+    dataset = exact_grid(config, Progress())
     measured = slopes(dataset)
     # alpha: zeta(b, N+1) deviates by (b - 1)/(2N) a decade. beta: the tail's share of the bias.
     # Frontier: next order N^-1 and T^-1 at the smallest budgets, and the parabola's grid.

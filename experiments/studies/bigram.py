@@ -1,6 +1,7 @@
 """Gradient descent on real text: simulation, exact curve, and what two exponents can predict."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,8 @@ class BigramConfig:
 
     text: str = ""
     """File or folder; empty: the standard library of the running Python."""
+    text_digest: str = ""
+    """Hash of the text read; filled in by itself, so that another text is another record."""
     vocabulary: int = 1000
     """Most frequent tokens kept."""
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -44,6 +47,22 @@ class BigramConfig:
     def quick(cls) -> "BigramConfig":
         """A smaller vocabulary."""
         return cls(vocabulary=300, max_bytes=1_000_000, window_last=150, simulated_horizon=1000)
+
+
+def resolve(config: BigramConfig) -> BigramConfig:
+    """The configuration with the hash of its text.
+
+    Raises:
+        ValueError: if another hash was asked for than that of the text now there.
+    """
+    text = read_text(config.text or None, config.max_bytes)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    if config.text_digest not in ("", digest):
+        raise ValueError(
+            f"`text_digest` must be {digest}, that of the text, or left out, "
+            f"got {config.text_digest!r}."
+        )
+    return replace(config, text_digest=digest)
 
 
 def compute(config: BigramConfig, progress: Progress) -> xr.Dataset:
@@ -129,8 +148,8 @@ def prediction_error(dataset: xr.Dataset, share: float = 0.1) -> float:
     Later the smallest few eigenvalues decide, exponentially, and no power law can know them.
     """
     inside = dataset.exact_excess >= share * dataset.energies.sum() / 2
-    ratio = np.log(dataset.predicted_excess / dataset.exact_excess)
-    return float(abs(ratio.where(inside)).max())
+    ratio = (dataset.predicted_excess / dataset.exact_excess).where(inside, drop=True)
+    return float(abs(np.log(ratio)).max())
 
 
 def summary(dataset: xr.Dataset) -> list[Table]:
@@ -176,4 +195,5 @@ STUDY = Study(
     BigramConfig,
     compute,
     summary,
+    resolve=resolve,
 )

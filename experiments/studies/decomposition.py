@@ -17,6 +17,7 @@ from simulate.optimizers import sgd as sgd_optimizer
 from simulate.problems import diagonal_quadratic
 from simulate.sweep import sweep
 from simulate.trajectory import record_steps, simulate
+from theory.checks import check_real
 from theory.decomposition import Decomposition
 from theory.linear_methods import gd
 from theory.problem import PowerLawQuadratic, power_law
@@ -59,7 +60,13 @@ class DecompositionConfig:
 
 
 def compute(config: DecompositionConfig, progress: Progress) -> xr.Dataset:
-    """Both methods, both routes, on the same recording times."""
+    """Both methods, both routes, on the same recording times.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    check_real("seeds", config.seeds, at_least=2)
+    check_real("points", config.points, at_least=3)
     problem = power_law(config.capacity, config.source, config.size, config.noise_variance)
     steps = record_steps(config.horizon, config.points)
     with progress.task("decomposition", 2):

@@ -10,6 +10,7 @@ from experiments.progress import Progress
 from experiments.records import with_units
 from experiments.study import Study
 from experiments.tables import Table
+from theory.checks import check_real
 from theory.fitting import Fit, fit_chinchilla, runs
 from theory.laws import Chinchilla, compute_exponents
 from theory.linear_methods import gd, loss_exponents
@@ -52,29 +53,60 @@ class EmergenceConfig:
 
 
 def compute(config: EmergenceConfig, progress: Progress) -> xr.Dataset:
-    """The exact grid, what the law makes of it, and the compute-optimal frontier."""
+    """The exact grid, its compute-optimal frontier, and what the law makes of it.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    for name in ("sizes_per_decade", "steps_per_decade", "starts"):
+        check_real(name, getattr(config, name), at_least=1)
+    dataset = exact_grid(config, progress)
+    sizes, steps = dataset["size"].values, dataset["steps"].values
+    fits = _fit_windows(config, sizes, steps, dataset.loss.values, progress)
+    laws = [[float(getattr(fit.law, name)) for name in LAW] for fit in fits.values()]
+    fitted = [fit.law.loss(sizes[:, None], steps[None, :]) for fit in fits.values()]
+    return dataset.assign(
+        law=(("window", "parameter"), np.array(laws)),
+        fitted_loss=(("window", "size", "steps"), np.array(fitted)),
+        agreement=("window", [fit.agreement for fit in fits.values()]),
+    ).assign_coords(window=list(fits), parameter=list(LAW))
+
+
+def exact_grid(config: EmergenceConfig, progress: Progress) -> xr.Dataset:
+    """Exact losses over sizes, steps and budgets, and the additivity gap."""
     sizes = np.round(np.geomspace(1e2, 1e9, 7 * config.sizes_per_decade + 1))
     steps = np.geomspace(1e2, 1e12, 10 * config.steps_per_decade + 1)
     budgets = np.geomspace(1e6, 1e18, 13)
-    with progress.task("emergence", sizes.size + len(WINDOWS) + 1):
-        infinite = gd(_problem(config, MAX_SIZE), config.learning_rate, steps)
-        # Modes beyond 1e15 are untouched at any step count here: they count whole.
-        unlimited = np.asarray(infinite.bias + infinite.approximation)
-        progress.advance()
-        parts, iso = [], []
+    infinite = gd(_problem(config, MAX_SIZE), config.learning_rate, steps)
+    parts = []
+    with progress.task("exact losses", sizes.size):
         for size in sizes:
-            problem = _problem(config, size)
-            curve = gd(problem, config.learning_rate, np.concatenate([steps, budgets / size]))
+            times = np.concatenate([steps, budgets / size])
+            curve = gd(_problem(config, size), config.learning_rate, times)
             parts.append([np.asarray(p) for p in (curve.total, curve.approximation, curve.bias)])
-            iso.append(parts[-1][0][steps.size :])
             progress.advance()
-        total, approximation, bias = (
-            np.array([part[which][: steps.size] for part in parts]) for which in range(3)
-        )
-        fits = _fit_windows(config, sizes, steps, total, progress)
-    gap = unlimited - bias
-    return _dataset(
-        config, sizes, steps, budgets, np.array(iso), total, approximation, bias, gap, fits
+    total, approximation, bias = np.moveaxis(np.array(parts), 1, 0)
+    here, beyond = slice(None, steps.size), slice(steps.size, None)
+    best_size, best_loss = frontier(sizes, total[:, beyond] - config.noise_variance / 2)
+    # Modes beyond 1e15 are untouched at any step count here: they count whole.
+    unlimited = np.asarray(infinite.bias + infinite.approximation)
+    grid = ("size", "steps")
+    dataset = xr.Dataset(
+        {
+            "loss": (grid, total[:, here]),
+            "approximation": (grid, approximation[:, here]),
+            "bias": (grid, bias[:, here]),
+            "additivity_gap": (grid, unlimited - bias[:, here]),
+            "isoflop_loss": (("size", "budget"), total[:, beyond]),
+            "best_size": ("budget", best_size),
+            "best_excess": ("budget", best_loss),
+            "derived": ("exponent", np.array(loss_exponents(_problem(config, 1e9)))),
+        },
+        coords={"size": sizes, "steps": steps, "budget": budgets, "exponent": ["alpha", "beta"]},
+        attrs={"irreducible": config.noise_variance / 2, "capacity": config.capacity},
+    )
+    return with_units(
+        dataset, loss="loss", size="modes", steps="steps", budget="modes x steps", best_size="modes"
     )
 
 
@@ -93,12 +125,13 @@ def _fit_windows(
     # The same number of points in every window: the fits differ in range alone.
     rows, columns = 2 * config.sizes_per_decade + 1, 3 * config.steps_per_decade + 1
     fits = {}
-    for name, (size_range, step_range) in WINDOWS.items():
-        chosen = np.ix_(_spread(sizes, size_range, rows), _spread(steps, step_range, columns))
-        n, t = (grid[chosen] for grid in np.meshgrid(sizes, steps, indexing="ij"))
-        data = runs(n.ravel(), t.ravel(), total[chosen].ravel())
-        fits[name] = fit_chinchilla(data, starts=config.starts, key=key)
-        progress.advance()
+    with progress.task("fits", len(WINDOWS)):
+        for name, (size_range, step_range) in WINDOWS.items():
+            chosen = np.ix_(_spread(sizes, size_range, rows), _spread(steps, step_range, columns))
+            n, t = (grid[chosen] for grid in np.meshgrid(sizes, steps, indexing="ij"))
+            data = runs(n.ravel(), t.ravel(), total[chosen].ravel())
+            fits[name] = fit_chinchilla(data, starts=config.starts, key=key)
+            progress.advance()
     return fits
 
 
@@ -131,57 +164,6 @@ def frontier(sizes: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndar
         best_size.append(sizes[at] * np.exp(shift))
         best_loss.append(np.exp(np.polyval(curve, shift)))
     return np.array(best_size), np.array(best_loss)
-
-
-def _dataset(
-    config: EmergenceConfig,
-    sizes: np.ndarray,
-    steps: np.ndarray,
-    budgets: np.ndarray,
-    iso: np.ndarray,
-    total: np.ndarray,
-    approximation: np.ndarray,
-    bias: np.ndarray,
-    gap: np.ndarray,
-    fits: dict[str, Fit],
-) -> xr.Dataset:
-    grid = ("size", "steps")
-    irreducible = config.noise_variance / 2
-    best_size, best_loss = frontier(sizes, iso - irreducible)
-    laws = np.array([[float(getattr(fit.law, name)) for name in LAW] for fit in fits.values()])
-    fitted = np.array([_law_on_grid(fit.law, sizes, steps) for fit in fits.values()])
-    alpha, beta = (float(x) for x in loss_exponents(_problem(config, 1e9)))
-    dataset = xr.Dataset(
-        {
-            "loss": (grid, total),
-            "approximation": (grid, approximation),
-            "bias": (grid, bias),
-            "additivity_gap": (grid, gap),
-            "isoflop_loss": (("size", "budget"), iso),
-            "best_size": ("budget", best_size),
-            "best_excess": ("budget", best_loss),
-            "law": (("window", "parameter"), laws),
-            "fitted_loss": (("window", *grid), fitted),
-            "agreement": ("window", [fit.agreement for fit in fits.values()]),
-            "derived": ("exponent", [alpha, beta]),
-        },
-        coords={
-            "size": sizes,
-            "steps": steps,
-            "budget": budgets,
-            "window": list(fits),
-            "parameter": list(LAW),
-            "exponent": ["alpha", "beta"],
-        },
-        attrs={"irreducible": irreducible, "capacity": config.capacity},
-    )
-    return with_units(
-        dataset, loss="loss", size="modes", steps="steps", budget="modes x steps", best_size="modes"
-    )
-
-
-def _law_on_grid(law: Chinchilla, sizes: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    return np.asarray(law.loss(sizes[:, None], steps[None, :]))
 
 
 def slopes(dataset: xr.Dataset) -> dict[str, tuple[float, float]]:

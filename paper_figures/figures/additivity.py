@@ -39,4 +39,4 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
     right.set(xlabel="$T/N^a$", ylabel="fitted law over exact loss $-1$ [%]", xlim=(1e-9, 1e5))
     right.legend(title="size $N$", ncols=2, loc="best")
     numbers = {"additivity_gap": dataset.additivity_gap, "excess": excess, "fitted": fitted}
-    return figure, xr.Dataset(numbers).to_dataframe().reset_index()
+    return figure, xr.Dataset(numbers).to_dataframe(["size", "steps"]).reset_index()

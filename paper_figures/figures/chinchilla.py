@@ -31,8 +31,8 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
         axes.plot([], [], color=BLACK, lw=1, label="exact")
         axes.plot([], [], color=VERMILION, lw=1, ls=":", label="fit $E+AN^{-\\alpha}+BT^{-\\beta}$")
     left.legend(loc="lower left")
-    plotted = xr.Dataset({"excess": excess, "fitted_excess": fitted}).to_dataframe().reset_index()
-    return figure, plotted
+    plotted = xr.Dataset({"excess": excess, "fitted_excess": fitted})
+    return figure, plotted.to_dataframe(["size", "steps"]).reset_index()
 
 
 def decades(values: np.ndarray) -> list[int]:

@@ -34,8 +34,8 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
         ha="right",
         va="top",
     )
-    plotted = dataset[["exact", "simulated"]].to_dataframe().reset_index()
-    return figure, plotted
+    plotted = dataset[["exact", "simulated"]].to_dataframe(["method", "part", "steps"])
+    return figure, plotted.reset_index()
 
 
 def _panel(axes: Axes, data: xr.Dataset) -> None:
