@@ -241,7 +241,7 @@ def test_ctrl_c_ends_a_real_run_with_130_and_no_half_record(tmp_path):
     )
     try:
         assert child.stderr is not None
-        assert child.stderr.readline().startswith("emergence: ")  # it computes
+        assert child.stderr.readline().startswith("exact losses: ")  # it computes
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=30)
     finally:

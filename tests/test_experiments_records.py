@@ -29,7 +29,8 @@ def toy():
 
 
 def run(toy, root, config=CONFIG, *, force=False):
-    return run_study(toy.study(), config, root, Progress(), force=force)
+    dataset, _, computed = run_study(toy.study(), config, root, Progress(), force=force)
+    return dataset, computed
 
 
 def leftovers(root):

@@ -102,3 +102,33 @@ def test_monte_carlo_claims_hold_for_every_noise_and_batch():
     verdicts = sgd_monte_carlo(True)
     assert len(verdicts) == len(NOISES) * len(BATCHES)
     assert [verdict.claim for verdict in verdicts if not verdict.passed] == []
+
+
+def test_another_text_is_another_record(tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_text("a b c " * 50)
+    before = bigram.resolve(bigram.BigramConfig(text=str(file)))
+    file.write_text("a b d " * 50)
+    after = bigram.resolve(bigram.BigramConfig(text=str(file)))
+    assert before != after
+    with pytest.raises(ValueError, match="`text_digest` must be"):
+        bigram.resolve(before)
+
+
+@pytest.mark.parametrize(
+    ("compute", "config", "name"),
+    [
+        (decomposition.compute, decomposition.DecompositionConfig(seeds=0), "seeds"),
+        (decomposition.compute, decomposition.DecompositionConfig(points=1), "points"),
+        (decomposition.compute, decomposition.DecompositionConfig(horizon=0), "horizon"),
+        (decomposition.compute, decomposition.DecompositionConfig(total_size=10), "total_size"),
+        (decomposition.compute, decomposition.DecompositionConfig(learning_rate=2.1), "learning"),
+        (emergence.compute, emergence.EmergenceConfig(starts=0), "starts"),
+        (emergence.compute, emergence.EmergenceConfig(sizes_per_decade=0), "sizes_per_decade"),
+        (bigram.compute, bigram.BigramConfig(vocabulary=1), "vocabulary"),
+        (bigram.compute, bigram.BigramConfig(vocabulary=300, window_last=500), "window"),
+    ],
+)
+def test_fields_outside_their_domain_are_named(compute, config, name):
+    with pytest.raises(ValueError, match=f"`{name}"):
+        compute(config, Progress())
