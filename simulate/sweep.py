@@ -12,7 +12,14 @@ import numpy as np
 
 from simulate.optimizers import OptimizerFactory
 from simulate.problems import Problem
-from simulate.trajectory import NEVER, Observer, Trajectory, check_steps, run
+from simulate.trajectory import (
+    NEVER,
+    Observer,
+    Trajectory,
+    check_hyperparameters,
+    check_steps,
+    run,
+)
 from theory.checks import check_real
 
 
@@ -54,6 +61,10 @@ def sweep(
     if "size" in configurations:
         held = jax.tree.leaves(problem.init())[0].size
         check_real("size", configurations["size"], at_least=1, at_most=held)
+    stated: Any = problem
+    fields = {field.name for field in dataclasses.fields(stated)} | {"size"}
+    own = {name: np.asarray(v) for name, v in configurations.items() if name not in fields}
+    check_hyperparameters(optimizer, grid, own)
     arrays = {name: jnp.asarray(values, float) for name, values in configurations.items()}
     run_keys = jax.random.key(0)[None] if keys is None else keys
     grown = _sweep(problem, optimizer, jnp.asarray(grid), arrays, run_keys, observe)

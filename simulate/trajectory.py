@@ -5,7 +5,7 @@ rates and every other hyperparameter are traced, so a new horizon or a new rate 
 compilation. Losses are computed at recording times only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -85,6 +85,31 @@ def check_steps(steps: Sequence[int] | np.ndarray) -> np.ndarray:
     return grid.astype(np.int32)
 
 
+def check_hyperparameters(
+    optimizer: OptimizerFactory, steps: np.ndarray, numbers: Mapping[str, Any]
+) -> None:
+    """Lets an optimizer refuse its hyperparameters before they are traced.
+
+    A factory with a method `check` is asked; any other is built once with the numbers themselves,
+    so that whatever it checks speaks here.
+
+    Args:
+        optimizer: the factory.
+        steps: recording grid.
+        numbers: hyperparameters, scalars or arrays.
+
+    Raises:
+        ValueError: naming the hyperparameter.
+    """
+    for name, value in numbers.items():
+        check_real(name, value)
+    check = getattr(optimizer, "check", None)
+    if check is None:
+        optimizer(**numbers)
+    else:
+        check(steps=steps, **numbers)
+
+
 def simulate(
     problem: Problem,
     optimizer: OptimizerFactory,
@@ -113,8 +138,7 @@ def simulate(
             or NaN.
     """
     grid = check_steps(steps)
-    for name, value in hyperparameters.items():
-        check_real(name, value)
+    check_hyperparameters(optimizer, grid, hyperparameters)
     run_key = jax.random.key(0) if key is None else key
     # One dtype whatever the caller's: a Python and a NumPy number would compile twice.
     numbers = {name: jnp.asarray(value, float) for name, value in hyperparameters.items()}

@@ -19,3 +19,18 @@ FLOAT32_RUN = 2e-6
 
 # A rotated problem of some hundred modes in float64: dense products of that length, every step.
 ROTATION = 1e-10
+
+# Singular value and eigenvalue routes of small float64 matrices: eps times the condition number of
+# what they share, at most a few thousand in the tests.
+SPECTRAL_ROUTE = 1e-11
+
+# A table printed to five decimals: half a unit of the last one.
+PRINTED = 5.1e-6
+
+# Eight instead of sixteen quadrature points a block (the dense propagator of momentum): truncation
+# of the rule, measured 2e-12 to 4e-12.
+EIGHT_POINTS = 1e-11
+
+# A number printed with a given count of significant digits is a formula's to half a unit of the
+# last one; tests multiply this by the power of ten of that digit.
+LAST_DIGIT = 0.51
