@@ -234,7 +234,11 @@ def test_the_script_sets_double_precision_and_exit_codes(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_a_real_run_with_130_and_no_half_record(tmp_path):
-    program = "from experiments.cli import main; main()"
+    # A test run started in the background inherits an ignored SIGINT, a terminal's child does not.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from experiments.cli import main; main()"
+    )
     arguments = ["run", "emergence", "--sizes-per-decade", "5000"]
     child = subprocess.Popen(
         [sys.executable, "-c", program, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
