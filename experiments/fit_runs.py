@@ -28,6 +28,7 @@ from theory.fit_uncertainty import (
     warnings_of,
 )
 from theory.fitting import Fit, fit_chinchilla, runs
+from theory.objectives import DESCRIPTIONS
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def fit_command(options: FitOptions, console: Console) -> int:
         drop=options.drop,
         cluster=options.cluster,
     )
+    _check_varied(options, table)
     data = runs(table.size, table.tokens, table.loss)
     start_key, draw_key = jax.random.split(jax.random.key(options.seed))
     fit = fit_chinchilla(data, delta=options.delta, starts=options.starts, key=start_key)
@@ -124,6 +126,19 @@ def _check(options: FitOptions) -> None:
         )
 
 
+def _check_varied(options: FitOptions, table: RunTable) -> None:
+    for column, values in ((options.n, table.size), (options.d, table.tokens)):
+        if np.unique(values).size < 2:
+            raise UserError(
+                f"{options.file.name}: {column} is {values[0]:g} in every row; "
+                "it must vary, or its exponent cannot be identified."
+            )
+    if table.groups is not None and np.unique(table.groups).size < 2:
+        raise UserError(
+            f"--cluster {options.cluster} names one training run only: nothing to resample."
+        )
+
+
 def _resample(
     fit: Fit, table: RunTable, options: FitOptions, key: jax.Array, progress: Progress
 ) -> Bootstrap:
@@ -151,7 +166,11 @@ def _record(
         "law": "L = E + A N^-alpha + B D^-beta",
         "parameters": {name: float(getattr(fit.law, field)) for name, field in FIELDS.items()},
         "intervals_95": parameter_intervals(draws),
-        "objective": {"kind": "sum-Huber on log loss", "delta": fit.delta, "value": fit.objective},
+        "objective": {
+            "kind": DESCRIPTIONS[fit.chosen.kind],
+            "delta": fit.delta,
+            "value": fit.objective,
+        },
         "gradient_norm": fit.gradient_norm,
         "starts": fit.starts,
         "starts_agreeing": fit.agreement,

@@ -60,7 +60,7 @@ def read_table(
     if kept.empty:
         raise UserError(f"{file.name} has no rows left to fit.")
     size, tokens, losses = (_positive(kept, name, file) for name in (n, d, loss))
-    groups = np.asarray(kept[cluster].astype(str)) if cluster else None
+    groups = _labels(kept, cluster, file) if cluster else None
     return RunTable(size, tokens, losses, groups, int(dropped.sum()))
 
 
@@ -86,6 +86,14 @@ def _flags(frame: pd.DataFrame, name: str, file: Path) -> np.ndarray:
             f"{file.name} line {line}: {name} must be true or false, got {frame[name][line]!r}."
         )
     return np.asarray(text.map(known), dtype=bool)
+
+
+def _labels(frame: pd.DataFrame, name: str, file: Path) -> np.ndarray:
+    missing = np.asarray(pd.isna(frame[name].to_numpy()))
+    if missing.any():
+        line = frame.index[missing][0]
+        raise UserError(f"{file.name} line {line}: {name} is empty; every row needs its run.")
+    return np.asarray(frame[name].astype(str))
 
 
 def _positive(frame: pd.DataFrame, name: str, file: Path) -> np.ndarray:
