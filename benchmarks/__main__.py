@@ -26,13 +26,15 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
     from benchmarks.engine import engine_rows
     from benchmarks.fitting import fitting_rows
+    from benchmarks.methods import methods_rows
     from benchmarks.theory import theory_rows
 
-    rows = [*engine_rows(), *fitting_rows(), *theory_rows()]
+    rows = [*engine_rows(), *methods_rows(), *fitting_rows(), *theory_rows()]
     names = ("what", "size", "ours_seconds", "peer_seconds", "ratio", "target")
     columns = ("comparison", "size", "ours, s", "peer, s", "ratio", "target")
     cells = tuple(tuple("-" if row[k] is None else row[k] for k in names) for row in rows)
-    print_table(Table("Speed against peers", columns, cells, machine()), plain_console())
+    note = f"ratio: the peer's time over ours, to be at least the target; {machine()}"
+    print_table(Table("Speed against peers", columns, cells, note), plain_console())
 
 
 if __name__ == "__main__":

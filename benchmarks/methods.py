@@ -1,7 +1,5 @@
 """Cost of a step of each method against the least it could cost, measured side by side.
 
-    python -m benchmarks.methods
-
 Muon and Scion against the matrix products of their Newton-Schulz steps alone; element-wise methods
 against a loop that only streams the arrays they must read and write. All in float32, inside one
 compiled loop each, on the same arrays.
@@ -31,8 +29,8 @@ def methods_rows(repeats: int = 7) -> list[dict[str, Any]]:
     """Best of several interleaved repeats of each pair.
 
     Returns:
-        One dict a method: what, size, ours_seconds, peer_seconds (both a step), ratio (ours over
-        peer, lower is better), target.
+        One dict a method: what, size, ours_seconds, peer_seconds (both a step), ratio (peer over
+        ours), target.
     """
     rows = []
     for name, method in (("Muon", muon), ("Scion, hidden norm", scion_hidden)):
@@ -149,15 +147,6 @@ def _row(
         "size": gradient.size,
         "ours_seconds": best[0],
         "peer_seconds": best[1],
-        "ratio": best[0] / best[1],
-        "target": target,
+        "ratio": best[1] / best[0],
+        "target": 1 / target,
     }
-
-
-if __name__ == "__main__":
-    for row in methods_rows():
-        print(
-            f"{row['what']}: {row['ours_seconds'] * 1e3:.3f} ms a step against "
-            f"{row['peer_seconds'] * 1e3:.3f} ms, {row['ratio']:.2f}x "
-            f"(at most {row['target']:.1f}x)"
-        )
