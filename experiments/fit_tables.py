@@ -9,6 +9,7 @@ from experiments.tables import Table
 from theory.fit_uncertainty import Bootstrap, Conditioning, percentile_intervals
 from theory.fitting import Fit
 from theory.laws import Chinchilla, compute_exponents, compute_optimal
+from theory.objectives import DESCRIPTIONS
 
 FIELDS = {
     "E": "irreducible",
@@ -61,7 +62,7 @@ def fit_tables(
         for name, row in zip(names, conditions.correlation, strict=True)
     )
     certificate = (
-        ("objective, sum-Huber", f"{fit.objective:.12e}"),
+        (f"objective, {DESCRIPTIONS[fit.chosen.kind]}", f"{fit.objective:.12e}"),
         ("Huber threshold delta", f"{fit.delta:g}"),
         ("gradient norm", f"{fit.gradient_norm:.1e}"),
         ("starts that agree", f"{fit.agreement:.1%} of {fit.starts}"),

@@ -55,6 +55,7 @@ def read_table(
             raise UserError(f"{file.name} has no column {name!r}; it has: {there}.")
     # Lines count from 1 and the first holds the names, as an editor shows them.
     frame.index = pd.RangeIndex(2, len(frame) + 2)
+    frame = frame.dropna(how="all")  # blank lines
     dropped = _flags(frame, drop, file) if drop else np.zeros(len(frame), dtype=bool)
     kept = frame.loc[~dropped]
     if kept.empty:
@@ -70,7 +71,7 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() in {".parquet", ".pq"}:
             return pd.read_parquet(file)
-        return pd.read_csv(file)
+        return pd.read_csv(file, skip_blank_lines=False)
     except Exception as error:  # pandas and pyarrow raise many kinds for damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot read {file.name}: {reason}") from error

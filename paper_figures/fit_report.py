@@ -49,10 +49,14 @@ def draw_fit(
         left.set_title(_title(intervals), fontsize=7)
         _plain_ticks(left, loss)
         right.axhline(0, color=BLACK, lw=0.6)
-        right.scatter(6 * size * tokens, residual, c=colours(shade), s=7, lw=0)
+        right.scatter(size * tokens, residual, c=colours(shade), s=7, lw=0)
         spread = np.median(np.abs(residual))
         right.axhspan(-spread, spread, color=GREY, alpha=0.2, lw=0, label="median |residual|")
-        right.set(xscale="log", xlabel="$6ND$ [FLOP]", ylabel="$\\log L - \\log\\hat L$")
+        right.set(
+            xscale="log",
+            xlabel="$ND$ [parameters $\\times$ tokens]",
+            ylabel="$\\log L - \\log\\hat L$",
+        )
         right.legend()
     numbers = {"size": size, "tokens": tokens, "loss": loss, "fitted": fitted, "residual": residual}
     return figure, pd.DataFrame(numbers)

@@ -102,6 +102,28 @@ def test_too_few_runs_are_refused(table, tmp_path, capsys):
     assert "at least 5 distinct runs" in capsys.readouterr().err
 
 
+def test_a_column_that_never_varies_is_refused_by_its_name(table, tmp_path, capsys):
+    pd.read_csv(table).assign(toks=1e9).to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "out")) == 2
+    assert "runs.csv: toks is 1e+09 in every row" in capsys.readouterr().err
+
+
+def test_whole_runs_are_resampled_by_their_column(table, tmp_path, capsys):
+    frame = pd.read_csv(table)
+    frame["run"] = [f"run {i // 8}" for i in range(len(frame))]
+    frame.to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "out", "--cluster", "run")) == 0
+    assert "resampled whole runs" in " ".join(capsys.readouterr().out.split())
+    frame["run"] = "one"
+    frame.to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "one", "--cluster", "run")) == 2
+    assert "names one training run only" in capsys.readouterr().err
+    frame.loc[2, "run"] = None
+    frame.to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "one", "--cluster", "run")) == 2
+    assert "line 4: run is empty" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_no_report_is_left_alone(table, tmp_path, capsys):
     precious = tmp_path / "thesis"
     precious.mkdir()
@@ -109,3 +131,12 @@ def test_a_folder_that_is_no_report_is_left_alone(table, tmp_path, capsys):
     assert run_command(arguments(table, precious)) == 2
     assert "left untouched" in capsys.readouterr().err
     assert (precious / "chapter").read_text() == "words"
+
+
+def test_blank_lines_are_passed_over_and_still_counted(table, tmp_path, capsys):
+    lines = table.read_text().splitlines()
+    lines.insert(3, "")
+    lines[6] = lines[6].replace("False", "perhaps")
+    table.write_text("\n".join(lines) + "\n")
+    assert run_command(arguments(table, tmp_path / "out")) == 2
+    assert "line 7: bad must be true or false" in capsys.readouterr().err

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.checks import check_real
-from theory.fitting import Fit, log_law, minimise, objective, plain_law
+from theory.fitting import Fit, Runs, plain_law, polish
 from theory.laws import Chinchilla
+from theory.objectives import Objective, derivatives, design, log_law, run_terms, value_of
 
 CHUNK = 500
+_BATCH = 50
+_TOGETHER = 0.999  # correlation of log N and log D that leaves a single direction
 # Gradients of objective / delta scatter over resamples by about the square root of the number of
 # runs, so this limit moves a refit by less than 1e-4 of its standard error.
 _GRADIENT_LIMIT = 1e-4
@@ -54,7 +57,8 @@ def conditioning(fit: Fit) -> Conditioning:
     Source: correlations from the inverse Hessian; standard errors by the sandwich formula of
         M-estimation, Huber 1967, which does not assume Gaussian residuals.
     """
-    data, ones = fit.data, jnp.ones_like(fit.data.log_loss)
+    data = fit.data
+    forms = design(data.log_size, data.log_tokens).forms
     point = jnp.asarray(fit.parameters)
     log_n0, log_d0 = jnp.log(data.size_centre), jnp.log(data.tokens_centre)
 
@@ -72,9 +76,9 @@ def conditioning(fit: Fit) -> Conditioning:
 
     def hessian(mapping: Callable, at: jax.Array) -> np.ndarray:
         def value(x: jax.Array) -> jax.Array:
-            return objective(mapping(x), data, ones, fit.delta)
+            return value_of(mapping(x), forms, data.log_loss, fit.chosen)
 
-        return np.asarray(jax.hessian(value)(at))
+        return np.asarray(jax.jit(jax.hessian(value))(at))
 
     centred_hessian = hessian(lambda x: x, point)
     log_hessian, plain_hessian = hessian(from_logarithms, raw), hessian(from_plain, plain)
@@ -104,11 +108,10 @@ def _correlation(hessian: np.ndarray) -> np.ndarray:
 
 def _sandwich(fit: Fit, hessian: np.ndarray) -> np.ndarray:
     """H^-1 (sum of score outer products) H^-1."""
-    data = fit.data
-    point = jnp.asarray(fit.parameters)
-    residual = log_law(point, data.log_size, data.log_tokens) - data.log_loss
-    jacobian = jax.jacobian(log_law)(point, data.log_size, data.log_tokens)
-    scores = np.asarray(jnp.clip(residual, -fit.delta, fit.delta)[:, None] * jacobian)
+    data, point = fit.data, jnp.asarray(fit.parameters)
+    forms = design(data.log_size, data.log_tokens).forms
+    slopes = run_terms(log_law(point, forms), data.log_loss, fit.chosen)[1]
+    scores = np.asarray(slopes[:, None] * jax.jacobian(log_law)(point, forms))
     inverse = _inverse(hessian)
     covariance = inverse @ (scores.T @ scores) @ inverse
     return np.where(np.isfinite(covariance), covariance, np.nan)
@@ -167,12 +170,12 @@ def bootstrap(
     if labels.shape != (rows,):
         raise ValueError(f"`groups` must hold {rows} labels, got shape {labels.shape}.")
     number = int(labels.max()) + 1
-    points, flat = [], []
+    start, points, flat = jnp.asarray(fit.parameters), [], []
     for chunk_key, size in zip(
         jax.random.split(key, -(-draws // CHUNK)), _chunks(draws), strict=True
     ):
         picks = jax.random.randint(chunk_key, (CHUNK, number), 0, number)
-        found, slope = _refit_chunk(fit, picks, jnp.asarray(labels))
+        found, slope = _refit(start, fit.data, picks, jnp.asarray(labels), fit.chosen)
         points.append(np.asarray(found[:size]))
         flat.append(np.asarray(slope[:size]))
         advance(size)
@@ -187,22 +190,20 @@ def _chunks(draws: int) -> list[int]:
     return [min(CHUNK, draws - done) for done in range(0, draws, CHUNK)]
 
 
-def _refit_chunk(fit: Fit, picks: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _refit(jnp.asarray(fit.parameters), fit.data, picks, labels, jnp.asarray(fit.delta))
-
-
 @jax.jit
 def _refit(
-    start: jax.Array, data, picks: jax.Array, labels: jax.Array, delta: jax.Array
+    start: jax.Array, data: Runs, picks: jax.Array, labels: jax.Array, chosen: Objective
 ) -> tuple[jax.Array, jax.Array]:
+    terms = design(data.log_size, data.log_tokens)
+
     def one(pick: jax.Array) -> tuple[jax.Array, jax.Array]:
-        counts = jnp.zeros(pick.size).at[pick].add(1.0)
-        weights = counts[labels]
-        found = minimise(start, data, weights, delta)
-        slope = jax.grad(objective)(found, data, weights, delta) / delta
+        weights = jnp.zeros(pick.size).at[pick].add(1.0)[labels]
+        found = polish(start, terms, data.log_loss, weights, chosen)
+        slope = derivatives(found, terms, data.log_loss, weights, chosen)[1] / chosen.scale
         return found, jnp.linalg.norm(slope)
 
-    return jax.vmap(one)(picks)
+    # Small batches: a batch takes as many steps as the slowest refit in it.
+    return jax.lax.map(one, picks, batch_size=_BATCH)
 
 
 def percentile_intervals(samples: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -245,6 +246,13 @@ def warnings_of(fit: Fit, conditions: Conditioning) -> list[str]:
     law, said = fit.law, []
     if float(law.irreducible) < 1e-3 * lowest:
         said.append("E is not identifiable: it ran to zero; the data show no floor.")
+    data = fit.data
+    together = float(np.corrcoef(data.log_size, data.log_tokens)[0, 1])
+    if abs(together) > _TOGETHER:
+        said.append(
+            f"N and D vary together (correlation of their logs {together:.5f}): the two terms are "
+            "not identifiable apart."
+        )
     for name, value in (("alpha", law.size_exponent), ("beta", law.tokens_exponent)):
         if not float(value) > 0:
             said.append(f"{name} = {float(value):.3g} is not positive: the loss does not fall.")

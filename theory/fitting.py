@@ -1,12 +1,9 @@
 """Robust fits of the Chinchilla law: centred logarithms, many starts, a convergence certificate.
 
-The objective is the sum over runs of Huber(log L - log law) with threshold delta. Parameters are
-(log E, log A', alpha, log B', beta) with A' = A N_0^-alpha, B' = B D_0^-beta and N_0, D_0 the
-geometric means of the data: the raw (log A, alpha) correlation of 0.998 is an artefact of units
-and ruins every optimiser. The objective is divided by delta, so that tolerances mean something.
+The objective, the parametrisation and its derivatives are those of `theory.objectives`. Every
+start is carried down by BFGS and finished by damped Newton steps.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,14 +14,24 @@ import optimistix as optx
 
 from theory.checks import Real, check_float64, check_real
 from theory.laws import Chinchilla
+from theory.newton import newton
+from theory.objectives import (
+    DEFAULT_DELTA,
+    PARAMETERS,
+    Design,
+    Kind,
+    Objective,
+    derivatives,
+    design,
+    make_objective,
+    value_of,
+)
 
-DEFAULT_DELTA = 1e-3
-PARAMETERS = ("log E", "log A'", "alpha", "log B'", "beta")
 AGREEMENT = 1e-6  # relative objective within which a start counts as the same optimum
+# Residuals of 1e-12 are rounding: runs that follow a law exactly have no finer optimum to share.
+_ROUNDING = 5e-25
 _TOLERANCE = 1e-11
-_BFGS_STEPS = 1000
-_NEWTON_STEPS = 20
-_FLAT = 1e-12  # gradient norm of objective / delta, at rounding level
+_BFGS_STEPS = 300
 
 
 @partial(
@@ -68,7 +75,7 @@ def runs(size: np.ndarray, tokens: np.ndarray, loss: np.ndarray) -> Runs:
 
     Kind: definition.
     Valid: positive data.
-    Source: centring derived in `theory.fitting`'s docstring.
+    Source: centring derived in `theory.objectives`.
     """
     check_float64()
     for name, values in (("size", size), ("tokens", tokens), ("loss", loss)):
@@ -101,83 +108,18 @@ def runs(size: np.ndarray, tokens: np.ndarray, loss: np.ndarray) -> Runs:
     )
 
 
-def huber(residual: jax.Array, delta: Real) -> jax.Array:
-    """Huber's function: r^2/2 within delta, delta (|r| - delta/2) beyond.
-
-    Args:
-        residual: any shape.
-        delta: threshold, positive.
-
-    Returns:
-        Array shaped like `residual`.
-
-    Kind: definition.
-    Valid: delta > 0.
-    Source: Huber 1964, Annals of Mathematical Statistics 35.
-    """
-    size = jnp.abs(residual)
-    inner = jnp.minimum(size, delta)
-    return inner * (size - inner / 2)
-
-
-def log_law(parameters: jax.Array, log_size: jax.Array, log_tokens: jax.Array) -> jax.Array:
-    """Log of the law in centred parameters, log(E + A' e^(-alpha x) + B' e^(-beta y)).
-
-    Args:
-        parameters: (log E, log A', alpha, log B', beta), [5].
-        log_size: x = log(N / N_0), [n].
-        log_tokens: y = log(D / D_0), [n].
-
-    Returns:
-        Array [n].
-
-    Kind: exact.
-    Valid: all real parameters.
-    Source: derived; log-sum-exp of the three terms, Hoffmann et al. 2022 appendix D.3.
-    """
-    log_e, log_a, alpha, log_b, beta = parameters
-    terms = jnp.stack(
-        [
-            jnp.broadcast_to(log_e, log_size.shape),
-            log_a - alpha * log_size,
-            log_b - beta * log_tokens,
-        ]
-    )
-    return jax.nn.logsumexp(terms, axis=0)
-
-
-def objective(parameters: jax.Array, data: Runs, weights: jax.Array, delta: Real) -> jax.Array:
-    """Sum over runs of weight times Huber(log L - log law), the field's convention.
-
-    Args:
-        parameters: centred, [5].
-        data: the runs.
-        weights: of the runs, [n], non-negative; ones for a plain fit.
-        delta: Huber threshold on log loss.
-
-    Returns:
-        A scalar.
-
-    Kind: definition.
-    Valid: delta > 0.
-    Source: Hoffmann et al. 2022 (arXiv 2203.15556) equation 3; a sum, not a mean.
-    """
-    residual = log_law(parameters, data.log_size, data.log_tokens) - data.log_loss
-    return jnp.sum(weights * huber(residual, delta))
-
-
 @dataclass(frozen=True)
 class Fit:
     """A fitted law with the evidence that it is the optimum.
 
     Attributes:
         law: the fitted law in plain parameters.
-        parameters: centred parameters, [5], named by `PARAMETERS`.
-        objective: sum-Huber at the optimum (not divided by delta).
+        parameters: centred parameters, [5], named by `theory.objectives.PARAMETERS`.
+        objective: value at the optimum: a sum over runs, not divided by the scale.
         gradient_norm: Euclidean norm of its gradient in the centred parameters.
         agreement: share of starts within 1e-6 relative of the optimum.
         starts: number of starts.
-        delta: Huber threshold.
+        chosen: what was minimised.
         data: the runs.
     """
 
@@ -187,12 +129,22 @@ class Fit:
     gradient_norm: float
     agreement: float
     starts: int
-    delta: float
+    chosen: Objective
     data: Runs
+
+    @property
+    def delta(self) -> float:
+        """Huber threshold."""
+        return float(self.chosen.delta)
 
 
 def fit_chinchilla(
-    data: Runs, *, delta: float = DEFAULT_DELTA, starts: int = 256, key: jax.Array
+    data: Runs,
+    *,
+    delta: float = DEFAULT_DELTA,
+    starts: int = 256,
+    key: jax.Array,
+    kind: Kind = "huber",
 ) -> Fit:
     """Fits L = E + A N^-alpha + B D^-beta from many starts.
 
@@ -202,6 +154,7 @@ def fit_chinchilla(
             threshold tenfold at a time.
         starts: how many random starts, at least 1.
         key: randomness of the starts.
+        kind: "huber" (on log loss), "mse_log" (squares on log loss) or "mse" (squares on loss).
 
     Returns:
         A `Fit`.
@@ -214,28 +167,26 @@ def fit_chinchilla(
     Source: objective of Hoffmann et al. 2022; parametrisation derived here; optimistix BFGS from
         every start, then damped Newton steps on each.
     """
-    check_real("delta", delta, above=0.0)
+    chosen = make_objective(kind, delta)
     check_real("starts", starts, at_least=1)
     points = _starts(data, starts, key)
-    ones = jnp.ones_like(data.log_loss)
     # Very small thresholds make a nearly piecewise-linear objective: approach them from above.
-    for threshold in _continuation(delta):
-        points = _minimise_many(points, data, ones, jnp.asarray(threshold))
-    values = np.asarray(jax.vmap(objective, (0, None, None, None))(points, data, ones, delta))
+    for objective in _continuation(chosen):
+        points = _minimise_many(points, data, objective)
+    values, gradients = (np.asarray(part) for part in _evaluate_many(points, data, chosen))
     values = np.where(np.isfinite(values), values, np.inf)
     best = int(np.argmin(values))
-    parameters = points[best]
-    gradient = jax.grad(objective)(parameters, data, ones, delta)
-    agree = values <= values[best] * (1 + AGREEMENT) + 1e-300
+    parameters = np.asarray(points[best])
+    agree = values <= values[best] * (1 + AGREEMENT) + _ROUNDING * data.log_loss.size
     return Fit(
-        plain_law(np.asarray(parameters), data),
-        np.asarray(parameters),
-        float(values[best]),
-        float(jnp.linalg.norm(gradient)),
-        float(np.mean(agree)),
-        starts,
-        float(delta),
-        data,
+        law=plain_law(parameters, data),
+        parameters=parameters,
+        objective=float(values[best]),
+        gradient_norm=float(np.linalg.norm(gradients[best])),
+        agreement=float(np.mean(agree)),
+        starts=starts,
+        chosen=chosen,
+        data=data,
     )
 
 
@@ -263,11 +214,13 @@ def plain_law(parameters: np.ndarray, data: Runs) -> Chinchilla:
     )
 
 
-def _continuation(delta: float) -> list[float]:
-    if delta >= DEFAULT_DELTA:
-        return [delta]
+def _continuation(chosen: Objective) -> list[Objective]:
+    delta = float(chosen.delta)
+    if chosen.kind != "huber" or delta >= DEFAULT_DELTA:
+        return [chosen]
     count = int(np.ceil(np.log10(DEFAULT_DELTA / delta)))
-    return [*np.geomspace(DEFAULT_DELTA, delta, count + 1)]
+    thresholds = np.geomspace(DEFAULT_DELTA, delta, count + 1)
+    return [make_objective("huber", float(threshold)) for threshold in thresholds]
 
 
 def _starts(data: Runs, starts: int, key: jax.Array) -> jax.Array:
@@ -282,63 +235,56 @@ def _starts(data: Runs, starts: int, key: jax.Array) -> jax.Array:
     return jnp.stack(columns, axis=1)
 
 
-def minimise(start: jax.Array, data: Runs, weights: jax.Array, delta: jax.Array) -> jax.Array:
-    """One start carried to a local optimum; traced, for vmap.
+@jax.jit
+def _minimise_many(points: jax.Array, data: Runs, chosen: Objective) -> jax.Array:
+    terms, ones = design(data.log_size, data.log_tokens), jnp.ones_like(data.log_loss)
+
+    # BFGS first steps down the bare gradient: summed over the runs it would throw starts so far
+    # that terms of the law vanish. A mean is safe here, the Newton steps finish what it leaves.
+    def scaled(parameters: jax.Array, _: None) -> jax.Array:
+        value = value_of(parameters, terms.forms, data.log_loss, chosen)
+        return value / (chosen.scale * data.log_loss.size)
+
+    def one(start: jax.Array) -> jax.Array:
+        solver = optx.BFGS(rtol=_TOLERANCE, atol=_TOLERANCE)
+        found = optx.minimise(scaled, solver, start, max_steps=_BFGS_STEPS, throw=False).value
+        found = jnp.where(jnp.all(jnp.isfinite(found)), found, start)
+        return polish(found, terms, data.log_loss, ones, chosen)
+
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.vmap(one)(points)
+
+
+@jax.jit
+def _evaluate_many(points: jax.Array, data: Runs, chosen: Objective) -> tuple[jax.Array, jax.Array]:
+    terms, ones = design(data.log_size, data.log_tokens), jnp.ones_like(data.log_loss)
+    return jax.vmap(lambda point: derivatives(point, terms, data.log_loss, ones, chosen)[:2])(
+        points
+    )
+
+
+def polish(
+    start: jax.Array, terms: Design, log_loss: jax.Array, weights: jax.Array, chosen: Objective
+) -> jax.Array:
+    """Damped Newton steps on the scaled, weighted objective; traced, for vmap.
 
     Args:
-        start: centred parameters, [5].
-        data: the runs.
-        weights: of the runs, [n].
-        delta: Huber threshold.
+        start: centred parameters, [5], finite.
+        terms: the law's linear forms.
+        log_loss: log L, [n].
+        weights: of the runs, [n], non-negative.
+        chosen: the objective.
 
     Returns:
         Centred parameters, [5].
 
     Kind: fit.
     Valid: finite start.
-    Source: optimistix BFGS on objective / delta, then damped Newton steps that only go down.
+    Source: `theory.newton`.
     """
 
-    def scaled(parameters: jax.Array, _: None) -> jax.Array:
-        return objective(parameters, data, weights, delta) / delta
+    def evaluate(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        value, gradient, hessian = derivatives(parameters, terms, log_loss, weights, chosen)
+        return value / chosen.scale, gradient / chosen.scale, hessian / chosen.scale
 
-    solver = optx.BFGS(rtol=_TOLERANCE, atol=_TOLERANCE)
-    with jax.numpy_dtype_promotion("standard"):
-        found = optx.minimise(scaled, solver, start, max_steps=_BFGS_STEPS, throw=False).value
-    found = jnp.where(jnp.all(jnp.isfinite(found)), found, start)
-    return _polish(lambda parameters: scaled(parameters, None), found)
-
-
-_minimise_many = jax.jit(jax.vmap(minimise, in_axes=(0, None, None, None)))
-
-
-def _polish(function: Callable[[jax.Array], jax.Array], parameters: jax.Array) -> jax.Array:
-    """Newton steps, damped until the function falls; at rounding level, until the gradient does."""
-    value_and_gradient, hessian = jax.value_and_grad(function), jax.hessian(function)
-    # From Newton's step to a short one down the gradient, by Levenberg's shift.
-    shifts = 10.0 ** jnp.array([-12.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 2.0])
-
-    def step(state: tuple) -> tuple:
-        parameters, value, gradient, _, count = state
-        curvature = hessian(parameters)
-        scale = jnp.trace(jnp.abs(curvature)) * jnp.eye(parameters.size)
-        candidates = parameters - jax.vmap(
-            lambda shift: jnp.linalg.solve(curvature + shift * scale, gradient)
-        )(shifts)
-        values = jax.vmap(function)(candidates)
-        best = jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))
-        whole_value, whole_gradient = value_and_gradient(candidates[0])
-        flatter = jnp.linalg.norm(whole_gradient) < jnp.linalg.norm(gradient)
-        level = whole_value <= value + 1e-14 * jnp.abs(value)
-        best = jnp.where(flatter & level, 0, best)
-        better = (flatter & level) | (values[best] < value)
-        after = jnp.where(better, candidates[best], parameters)
-        new_value, new_gradient = value_and_gradient(after)
-        return after, new_value, new_gradient, better, count + 1
-
-    def unfinished(state: tuple) -> jax.Array:
-        _, _, gradient, better, count = state
-        return better & (count < _NEWTON_STEPS) & (jnp.linalg.norm(gradient) > _FLAT)
-
-    start = (parameters, *value_and_gradient(parameters), jnp.array(True), jnp.array(0))
-    return jax.lax.while_loop(unfinished, step, start)[0]
+    return newton(evaluate, start)
