@@ -23,11 +23,9 @@ import numpy as np
 from theory.checks import Real, check_float64, check_real
 from theory.decomposition import Decomposition
 from theory.problem import PowerLawQuadratic, eigenvalues, energies, mode_index
-from theory.spectrum import Spectrum, approximation_error, explicit_spectrum, gram_rule
+from theory.spectrum import Spectrum, approximation_error, explicit_spectrum, range_nodes
 
 EXPLICIT_MODES = 2**17
-# Gauss points of a dyadic block, as in `theory.spectrum`.
-POINTS = 16
 # Beyond this many steps a step count is not an exact integer any more.
 MAX_STEPS = 2.0**53
 
@@ -187,7 +185,7 @@ def sign_floor(problem: PowerLawQuadratic | Spectrum, learning_rate: Real) -> ja
     held = _held_modes(problem) if isinstance(problem, Spectrum) else None
     if held is None:
         assert isinstance(problem, PowerLawQuadratic)
-        index, weights = _range_nodes(1, int(problem.size))
+        index, weights = range_nodes(1, int(problem.size))
         trace = jnp.sum(jnp.asarray(weights) * eigenvalues(problem, jnp.asarray(index)))
     else:
         trace = jnp.sum(held.weights * held.eigenvalues)
@@ -307,7 +305,7 @@ def _beyond_once(problem: PowerLawQuadratic, rate: float, steps: float) -> tuple
     a, b = float(problem.capacity_exponent), float(problem.source_exponent)
     total, variance = 0.0, 0.0
     for left, right in _zones(problem, rate, steps):
-        index, weights = _range_nodes(left, right)
+        index, weights = range_nodes(left, right)
         lam, distance = index**-a, index ** ((a - b) / 2)
         middle = math.sqrt(float(left) * float(right)) ** ((a - b) / 2)
         if a == b or middle >= steps * rate or middle < rate:
@@ -345,20 +343,3 @@ def _zones(problem: PowerLawQuadratic, rate: float, steps: float) -> list[tuple[
                 cuts.add(math.floor(math.exp(log_index)) + 1)
     edges = sorted(cuts)
     return [(left, right - 1) for left, right in pairwise(edges)]
-
-
-def _range_nodes(left: int, right: int) -> tuple[np.ndarray, np.ndarray]:
-    """Discrete-Gauss nodes and weights on left..right, cut into blocks of ratio two."""
-    nodes, weights = [], []
-    while left <= right:
-        end = min(2 * left - 1, right)
-        count = end - left + 1
-        if count <= POINTS:
-            block, weight = np.arange(left, end + 1, dtype=float), np.ones(count)
-        else:
-            offset, weight = gram_rule(count, POINTS)
-            block = (left + end) / 2 + offset
-        nodes.append(block)
-        weights.append(weight)
-        left = end + 1
-    return np.concatenate(nodes), np.concatenate(weights)

@@ -115,9 +115,28 @@ def mode_nodes(
     """
     check_real("size", size, at_least=1.0, at_most=MAX_SIZE)
     check_real("points_per_block", points_per_block, at_least=2)
-    last = int(size)
+    return range_nodes(1, int(size), points_per_block)
+
+
+def range_nodes(
+    first: int, last: int, points_per_block: int = POINTS_PER_BLOCK
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mode numbers that stand for first..last, in blocks of ratio two.
+
+    Args:
+        first: at least 1.
+        last: at least `first`.
+        points_per_block: n >= 2, Gauss points in a block.
+
+    Returns:
+        Mode numbers [m] (real, ascending) and weights [m].
+
+    Kind: exact where a block has at most n modes; else as `mode_nodes`.
+    Valid: summands smooth in log i.
+    Source: derived; see the module's docstring.
+    """
     nodes, weights = [], []
-    left = 1
+    left = first
     while left <= last:
         right = min(2 * left - 1, last)
         count = right - left + 1
