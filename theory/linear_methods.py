@@ -11,7 +11,7 @@ import numpy as np
 from jax.scipy.special import gammaln, xlogy
 
 from theory.checks import Real, check_real, is_traced
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.problem import PowerLawQuadratic
 from theory.spectrum import Spectrum, approximation_error, as_spectrum, mode_sum
 
@@ -163,12 +163,7 @@ def deterministic_decomposition(spectrum: Spectrum, residual_squared: jax.Array)
     Source: derived; L = E + approximation + 1/2 sum_i i^-b p_T(lam_i)^2.
     """
     bias = mode_sum(spectrum, spectrum.energies * residual_squared) / 2
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        jnp.zeros_like(bias),
-    )
+    return decompose(spectrum, bias)
 
 
 def loss_exponents(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from theory.checks import Real, check_real
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.problem import PowerLawQuadratic
 from theory.sign_sgd import plateau_risk
 from theory.spectrum import Spectrum, as_spectrum, mode_sum
@@ -37,12 +37,7 @@ def normalized_gd(problem: PowerLawQuadratic | Spectrum, learning_rates: Real) -
     """
     spectrum, rates = as_spectrum(problem), _schedule(learning_rates)
     bias, _ = _normalized_path(spectrum, rates)
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        jnp.zeros_like(bias),
-    )
+    return decompose(spectrum, bias)
 
 
 def normalized_gd_steps(problem: PowerLawQuadratic | Spectrum, learning_rates: Real) -> jax.Array:
@@ -151,12 +146,7 @@ def _normalized_sgd(spectrum: Spectrum, rates: jax.Array) -> Decomposition:
     _, (bias, noise) = jax.lax.scan(step, (start, jnp.zeros_like(lam)), rates)
     bias = jnp.concatenate([loss(start)[None], bias])
     noise = jnp.concatenate([jnp.zeros(1), noise])
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        noise,
-    )
+    return decompose(spectrum, bias, noise)
 
 
 def normalized_sgd_plateau(problem: PowerLawQuadratic | Spectrum, learning_rate: Real) -> jax.Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.checks import Real, check_real
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.problem import PowerLawQuadratic
 from theory.spectrum import Spectrum, as_spectrum, mode_sum
 
@@ -122,9 +122,4 @@ def step_moments(
 
     begin = (jnp.zeros_like(stops[0]), (jnp.ones_like(lam), jnp.zeros_like(lam)))
     _, (bias, noise) = jax.lax.scan(segment, begin, stops)
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        noise,
-    )
+    return decompose(spectrum, bias, noise)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from theory.checks import Real, check_real, is_traced
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.linear_methods import power_residual_squared
 from theory.problem import PowerLawQuadratic
 from theory.secular import rank_one_eigen
@@ -140,12 +140,7 @@ def _split(
     excess = modes.excess(steps)
     residual = power_residual_squared(eta * spectrum.eigenvalues, steps[..., None])
     bias = mode_sum(spectrum, spectrum.energies * residual) / 2
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        jnp.maximum(excess - bias, 0.0),
-    )
+    return decompose(spectrum, bias, jnp.maximum(excess - bias, 0.0))
 
 
 def stability_sum(

@@ -22,7 +22,7 @@ import numpy as np
 
 from theory.accelerated import check_whole_steps
 from theory.checks import Real, is_traced
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.momentum_noise import momentum_stability_sum
 from theory.problem import PowerLawQuadratic
 from theory.second_order import heavy_ball_residual, nesterov_residual
@@ -240,9 +240,4 @@ def _split(
     residual = nesterov_residual if nesterov else heavy_ball_residual
     shrink = residual(eta * spectrum.eigenvalues, mu, steps[..., None])
     bias = mode_sum(spectrum, spectrum.energies * shrink**2) / 2
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        jnp.maximum(excess - bias, 0.0),
-    )
+    return decompose(spectrum, bias, jnp.maximum(excess - bias, 0.0))

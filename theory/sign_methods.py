@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.checks import Real, check_float64, check_real
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.problem import PowerLawQuadratic, eigenvalues, energies, mode_index
 from theory.spectrum import Spectrum, approximation_error, explicit_spectrum, range_nodes
 
@@ -98,7 +98,7 @@ def sign_descent(
     bias = _explicit_bias(held, rate, horizon)
     if isinstance(problem, PowerLawQuadratic) and problem.size > EXPLICIT_MODES:
         bias = bias + _beyond(problem, float(learning_rate), np.asarray(steps, float))[0]
-    return _decomposition(held, bias)
+    return decompose(held, bias)
 
 
 def sign_descent_error(
@@ -161,7 +161,7 @@ def scheduled_sign_descent(
     if isinstance(problem, PowerLawQuadratic):
         check_real("size", problem.size, at_most=EXPLICIT_MODES)
     held = _held_modes(problem)
-    return _decomposition(held, _scheduled_bias(held, rates))
+    return decompose(held, _scheduled_bias(held, rates))
 
 
 def sign_floor(problem: PowerLawQuadratic | Spectrum, learning_rate: Real) -> jax.Array:
@@ -258,15 +258,6 @@ def _held_modes(problem: PowerLawQuadratic | Spectrum) -> Spectrum:
             "smooth in the mode number, so a compressed spectrum cannot carry it."
         )
     return problem
-
-
-def _decomposition(held: Spectrum, bias: jax.Array) -> Decomposition:
-    return Decomposition(
-        jnp.broadcast_to(held.irreducible, bias.shape),
-        jnp.broadcast_to(held.approximation, bias.shape),
-        bias,
-        jnp.zeros_like(bias),
-    )
 
 
 @jax.jit

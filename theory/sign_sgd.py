@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 
 from theory.checks import Real, check_real
-from theory.decomposition import Decomposition
+from theory.decomposition import Decomposition, decompose
 from theory.problem import PowerLawQuadratic
 from theory.spectrum import Spectrum, as_spectrum, mode_sum
 
@@ -236,9 +236,4 @@ def _schedule(learning_rates: Real) -> jax.Array:
 
 def _recorded(spectrum: Spectrum, bias: jax.Array, noise: jax.Array) -> Decomposition:
     bias = jnp.concatenate([mode_sum(spectrum, spectrum.energies)[None] / 2, bias])
-    return Decomposition(
-        jnp.broadcast_to(spectrum.irreducible, bias.shape),
-        jnp.broadcast_to(spectrum.approximation, bias.shape),
-        bias,
-        jnp.concatenate([jnp.zeros(1), noise]),
-    )
+    return decompose(spectrum, bias, jnp.concatenate([jnp.zeros(1), noise]))
