@@ -1,6 +1,6 @@
 """Best learning rate at every horizon, interpolated, from one vmapped sweep over rates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from simulate.sweep import sweep
 from theory.checks import check_real
 
 MAX_WIDENINGS = 3
+# Second difference of the log loss up to which a parabola through three points is trusted.
+MAX_BEND = 0.5
 REFINEMENT = 5
 
 
@@ -49,6 +51,7 @@ def tune_learning_rate(
     floor: float = 0.0,
     keys: jax.Array | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
+    tolerance: float = 0.0,
 ) -> Tuned:
     """Tunes a constant learning rate for every horizon at once.
 
@@ -56,6 +59,11 @@ def tune_learning_rate(
     A grid whose best rate is its first or last at some horizon is widened by its own length on that
     side, up to three times. A second sweep, `REFINEMENT` times finer, covers the two neighbours of
     each horizon's best rate, and a parabola through its best three gives the optimum.
+
+    Methods with steps of fixed length have needles in loss against rate: a rate at which the last
+    step happens to land on the optimum. With a `tolerance` a rate is judged by the mean excess loss
+    of all rates within a factor 1 + tolerance, as if it could be set to that precision only; the
+    parabola then goes through this smooth curve, and there is no second sweep.
 
     Args:
         problem: what to train on.
@@ -65,18 +73,27 @@ def tune_learning_rate(
         floor: loss below which nothing can go; the parabola is fitted to log(loss - floor).
         keys: one key a seed, whose losses are averaged; left out, one run each.
         hyperparameters: the same for every rate, e.g. momentum.
+        tolerance: relative precision of a rate, 0 for exact; else at least the grid's spacing.
 
     Returns:
-        A `Tuned`.
+        A `Tuned`; with a tolerance its loss is the mean over the band.
 
     Raises:
-        ValueError: if `rates` are fewer than five, not positive or not log-spaced.
+        ValueError: if `rates` are fewer than five, not positive or not log-spaced, or `tolerance`
+            is negative, or positive and below the spacing of `rates`.
     """
     check_real("rates", rates, above=0.0)
     grid = np.asarray(rates, dtype=float)
     spacing = np.diff(np.log(grid))
     if grid.size < 5 or np.any(spacing <= 0) or np.ptp(spacing) > 1e-6 * spacing.mean():
         raise ValueError(f"`rates` must be at least 5, increasing and log-spaced, got {rates!r}.")
+    check_real("tolerance", tolerance, at_least=0.0)
+    width = int(np.log1p(tolerance) / spacing.mean() * (1 + 1e-9))
+    if tolerance > 0 and not 1 <= width <= (grid.size - 5) // 2:
+        raise ValueError(
+            f"`tolerance` must be between the relative spacing of `rates`, "
+            f"{np.expm1(spacing.mean()):.3g}, and a quarter of their range, got {tolerance!r}."
+        )
     shared = dict(hyperparameters or {})
 
     def losses(chosen: np.ndarray) -> np.ndarray:
@@ -85,37 +102,63 @@ def tune_learning_rate(
         found = np.asarray(run.loss, dtype=float)
         return found if keys is None else found.mean(axis=1)
 
+    grid, found = _widened(grid, losses, width)
+    judged = band_mean(found, width)
+    best = np.argmin(judged, axis=0)
+    places = range(best.size)
+    if width:
+        columns = [_vertex(np.log(grid), judged[:, place] - floor) for place in places]
+    else:
+        offsets = spacing.mean() * np.arange(-REFINEMENT, REFINEMENT + 1) / REFINEMENT
+        fine = np.log(grid[best])[:, None] + offsets
+        refined = losses(np.exp(fine).ravel()).reshape(*fine.shape, -1)
+        columns = [_vertex(fine[p], refined[p, :, p] - floor) for p in places]
+    rate, least, error = (np.array(values) for values in zip(*columns, strict=True))
+    at_edge = (best <= width) | (best >= grid.size - 1 - width)
+    least = np.minimum(least, judged.min(axis=0) - floor)
+    return Tuned(np.asarray(steps), np.exp(rate), least + floor, error, at_edge, grid, found)
+
+
+def band_mean(losses: np.ndarray, width: int) -> np.ndarray:
+    """Mean over the `width` neighbours on either side, along the first axis.
+
+    Args:
+        losses: [R, ...].
+        width: 0 leaves them as they are.
+
+    Returns:
+        Means, [R, ...]; infinite where a neighbour is missing or infinite.
+    """
+    padded = np.pad(losses, [(width, width)] + [(0, 0)] * (losses.ndim - 1), constant_values=np.inf)
+    return np.mean([padded[shift : shift + len(losses)] for shift in range(2 * width + 1)], axis=0)
+
+
+def _widened(
+    grid: np.ndarray, losses: Callable[[np.ndarray], np.ndarray], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The grid, continued until every horizon's best rate is inside it, and its losses."""
     found = losses(grid)
+    span = (grid[-1] / grid[0]) ** (np.arange(1, grid.size + 1) / (grid.size - 1))
     for _ in range(MAX_WIDENINGS):
-        low, high = _touched_edges(found)
+        best = np.argmin(band_mean(found, width), axis=0)
+        low, high = np.any(best <= width), np.any(best >= len(found) - 1 - width)
         if not (low or high):
             break
-        span = np.exp(spacing.mean() * np.arange(1, grid.size + 1))
         if low:
             more = grid[0] / span[::-1]
             grid, found = np.concatenate([more, grid]), np.concatenate([losses(more), found])
         if high:
             more = grid[-1] * span
             grid, found = np.concatenate([grid, more]), np.concatenate([found, losses(more)])
-    best = np.argmin(found, axis=0)
-    offsets = spacing.mean() * np.arange(-REFINEMENT, REFINEMENT + 1) / REFINEMENT
-    fine = np.log(grid[best])[:, None] + offsets
-    refined = losses(np.exp(fine).ravel()).reshape(*fine.shape, -1)
-    columns = [_vertex(fine[place], refined[place, :, place] - floor) for place in range(best.size)]
-    rate, least, error = (np.array(values) for values in zip(*columns, strict=True))
-    at_edge = (best == 0) | (best == grid.size - 1)
-    least = np.minimum(least, found.min(axis=0) - floor)
-    return Tuned(np.asarray(steps), np.exp(rate), least + floor, error, at_edge, grid, found)
-
-
-def _touched_edges(losses: np.ndarray) -> tuple[bool, bool]:
-    """Whether some horizon is best at the first or the last rate."""
-    best = np.argmin(losses, axis=0)
-    return bool(np.any(best == 0)), bool(np.any(best == len(losses) - 1))
+    return grid, found
 
 
 def _vertex(log_rate: np.ndarray, excess: np.ndarray) -> tuple[float, float, float]:
-    """Optimum, least excess and error of the log rate, from the best three points."""
+    """Optimum, least excess and error of the log rate, from the best three points.
+
+    Next to the stability limit the loss jumps by orders of magnitude from one rate to the next; a
+    parabola through such a wall dips far below every loss measured. There the best point stays.
+    """
     best = int(np.argmin(excess))
     spacing = float(log_rate[1] - log_rate[0])
     near = excess[max(best - 1, 0) : best + 2]
@@ -123,6 +166,8 @@ def _vertex(log_rate: np.ndarray, excess: np.ndarray) -> tuple[float, float, flo
         return float(log_rate[best]), float(excess[best]), spacing
     low, middle, high = np.log(near)
     bend = low - 2 * middle + high
-    shift = (low - high) / (2 * bend) if bend > 0 else 0.0
+    if not 0 < bend <= MAX_BEND:
+        return float(log_rate[best]), float(excess[best]), spacing
+    shift = (low - high) / (2 * bend)
     depth = middle - bend * shift**2 / 2
     return float(log_rate[best] + shift * spacing), float(np.exp(depth)), spacing * (1 + abs(shift))
