@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from simulate.in_turn import map_in_turn
 from theory.checks import check_choice, check_real
 from theory.newton_schulz import MUON, Coefficients, check_coefficients, newton_schulz
 from theory.norms import NORMS, find_norm, lmo, polar_factor
@@ -72,7 +73,7 @@ def scale_by_lmo(
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LmoState]:
         del params
         if alpha is None:
-            return jax.tree.map(oracle, updates), state
+            return map_in_turn(oracle, updates), state
         weight = jnp.where((alpha > 0) & (alpha <= 1), alpha, jnp.nan)
         if initialise == "gradient":
             weight = jnp.where(state.taken == 0, jnp.ones_like(weight), weight)
@@ -81,7 +82,7 @@ def scale_by_lmo(
             state.average,
             updates,
         )
-        return jax.tree.map(oracle, average), LmoState(average, state.taken + 1)
+        return map_in_turn(oracle, average), LmoState(average, state.taken + 1)
 
     return optax.GradientTransformation(init, update)
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from simulate.in_turn import after, map_in_turn
 from theory.checks import check_real
 
 Number = jax.Array | float
@@ -133,14 +134,14 @@ def _scale_by_shampoo(
         right = jax.tree.map(lambda s, g: keep * s + add * (g.T @ g), state.right, updates)
         weight = 1.0 if second_momentum is None else 1 - second_momentum**count
 
-        def precondition(m: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+        def precondition(left: jax.Array, right: jax.Array, m: jax.Array) -> jax.Array:
             centred = m / jnp.asarray(1 - momentum**count, m.dtype)
             scale = jnp.asarray(weight, m.dtype)
-            roots = (inverse_fourth_root(side / scale, damping) for side in (left, right))
-            left_root, right_root = roots
+            left_root = inverse_fourth_root(left / scale, damping)
+            right_root = inverse_fourth_root(after(right, left_root) / scale, damping)
             return left_root @ centred @ right_root
 
-        direction = jax.tree.map(precondition, average, left, right)
+        direction = map_in_turn(precondition, left, right, average)
         return direction, ShampooState(count, average, left, right)
 
     return optax.GradientTransformation(init, update)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from simulate.in_turn import after
 from simulate.shampoo import check_matrices, square_zeros
 from theory.checks import check_real
 
@@ -146,8 +147,12 @@ def _scale_by_soap(
         count = state.taken + 1
         leaves, tree = jax.tree.flatten(updates)
         matrices = tree.flatten_up_to(state.matrices)
-        results = [step(g, m, count) for g, m in zip(leaves, matrices, strict=True)]
-        directions, new = zip(*results, strict=True)
+        directions, new = [], []
+        for gradient, old in zip(leaves, matrices, strict=True):
+            held = after(gradient, new[-1].right_basis) if new else gradient
+            direction, moved = step(held, old, count)
+            directions.append(direction)
+            new.append(moved)
         return tree.unflatten(directions), SoapState(count, tree.unflatten(new))
 
     return optax.GradientTransformation(init, update)
@@ -162,14 +167,14 @@ def _direction(average: jax.Array, square: jax.Array, epsilon: Number) -> jax.Ar
 def _eigenbases(gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Eigenvectors of both second moments, largest eigenvalue first."""
     left = jnp.linalg.eigh(gradient @ gradient.T)[1][:, ::-1]
-    right = jnp.linalg.eigh(gradient.T @ gradient)[1][:, ::-1]
+    right = jnp.linalg.eigh(after(gradient.T @ gradient, left))[1][:, ::-1]
     return left, right
 
 
 def _refresh(old: SoapMatrix) -> SoapMatrix:
     """One step of orthogonal iteration on either side, the square reordered with the bases."""
     left_basis, left_order = _iterate(old.left, old.left_basis)
-    right_basis, right_order = _iterate(old.right, old.right_basis)
+    right_basis, right_order = _iterate(after(old.right, left_basis), old.right_basis)
     square = old.square[left_order][:, right_order]
     return old._replace(square=square, left_basis=left_basis, right_basis=right_basis)
 
