@@ -31,6 +31,7 @@ class Tuned:
         at_edge: whether the best rate is the first or last of the widened grid, [P].
         rates: the widened grid, [R].
         losses: its losses, [R, P].
+        errors: their standard errors, [R, P]; None with fewer than two seeds.
     """
 
     steps: np.ndarray
@@ -40,6 +41,7 @@ class Tuned:
     at_edge: np.ndarray
     rates: np.ndarray
     losses: np.ndarray
+    errors: np.ndarray | None = None
 
 
 def tune_learning_rate(
@@ -97,12 +99,14 @@ def tune_learning_rate(
     shared = dict(hyperparameters or {})
 
     def losses(chosen: np.ndarray) -> np.ndarray:
+        """Of every run, [R, S, P]."""
         same = {name: np.full(chosen.shape, value) for name, value in shared.items()}
         run = sweep(problem, optimizer, steps, {"learning_rate": chosen} | same, keys)
         found = np.asarray(run.loss, dtype=float)
-        return found if keys is None else found.mean(axis=1)
+        return found[:, None] if keys is None else found
 
-    grid, found = _widened(grid, losses, width)
+    grid, runs = _widened(grid, losses, width)
+    found = runs.mean(axis=1)
     judged = band_mean(found, width)
     best = np.argmin(judged, axis=0)
     places = range(best.size)
@@ -111,12 +115,22 @@ def tune_learning_rate(
     else:
         offsets = spacing.mean() * np.arange(-REFINEMENT, REFINEMENT + 1) / REFINEMENT
         fine = np.log(grid[best])[:, None] + offsets
-        refined = losses(np.exp(fine).ravel()).reshape(*fine.shape, -1)
+        refined = losses(np.exp(fine).ravel()).mean(axis=1).reshape(*fine.shape, -1)
         columns = [_vertex(fine[p], refined[p, :, p] - floor) for p in places]
     rate, least, error = (np.array(values) for values in zip(*columns, strict=True))
     at_edge = (best <= width) | (best >= grid.size - 1 - width)
     least = np.minimum(least, judged.min(axis=0) - floor)
-    return Tuned(np.asarray(steps), np.exp(rate), least + floor, error, at_edge, grid, found)
+    errors = _standard_errors(runs) if runs.shape[1] > 1 else None
+    return Tuned(
+        np.asarray(steps), np.exp(rate), least + floor, error, at_edge, grid, found, errors
+    )
+
+
+def _standard_errors(runs: np.ndarray) -> np.ndarray:
+    """Of the mean over seeds, [R, P]; infinite where a run has diverged."""
+    finite = np.isfinite(runs).all(axis=1)
+    spread = np.where(np.isfinite(runs), runs, 0.0).std(axis=1, ddof=1)
+    return np.where(finite, spread / np.sqrt(runs.shape[1]), np.inf)
 
 
 def band_mean(losses: np.ndarray, width: int) -> np.ndarray:
@@ -136,11 +150,11 @@ def band_mean(losses: np.ndarray, width: int) -> np.ndarray:
 def _widened(
     grid: np.ndarray, losses: Callable[[np.ndarray], np.ndarray], width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The grid, continued until every horizon's best rate is inside it, and its losses."""
+    """The grid, continued until every horizon's best rate is inside it, and its runs, [R, S, P]."""
     found = losses(grid)
     span = (grid[-1] / grid[0]) ** (np.arange(1, grid.size + 1) / (grid.size - 1))
     for _ in range(MAX_WIDENINGS):
-        best = np.argmin(band_mean(found, width), axis=0)
+        best = np.argmin(band_mean(found.mean(axis=1), width), axis=0)
         low, high = np.any(best <= width), np.any(best >= len(found) - 1 - width)
         if not (low or high):
             break

@@ -14,7 +14,8 @@ the value eta^2/4 that is often quoted is the time average at r = eta/2, the sma
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +63,16 @@ def sign_residual(distance: jax.Array, learning_rate: jax.Array, steps: jax.Arra
         multiple of eta only up to rounding is not one (`fmod` itself is exact).
     Source: derived; walk of floor(u/eta) steps, then the two-cycle r, eta - r.
     """
-    rest = jnp.fmod(distance, learning_rate)
-    walk = jnp.round((distance - rest) / learning_rate)
-    odd = jnp.fmod(steps - walk, 2.0) == 1.0
-    landed = jnp.where(odd & (rest > 0.0), learning_rate - rest, rest)
-    return jnp.where(steps <= walk, distance - steps * learning_rate, landed)
+    return _walked(jnp, distance, learning_rate, steps)
+
+
+def _walked(arrays: ModuleType, distance: Any, learning_rate: Any, steps: Any) -> Any:
+    """`sign_residual` in NumPy or JAX."""
+    rest = arrays.fmod(distance, learning_rate)
+    walk = arrays.round((distance - rest) / learning_rate)
+    odd = arrays.fmod(steps - walk, 2.0) == 1.0
+    landed = arrays.where(odd & (rest > 0.0), learning_rate - rest, rest)
+    return arrays.where(steps <= walk, distance - steps * learning_rate, landed)
 
 
 def sign_descent(
@@ -300,7 +306,8 @@ def _beyond_once(problem: PowerLawQuadratic, rate: float, steps: float) -> tuple
         lam, distance = index**-a, index ** ((a - b) / 2)
         middle = math.sqrt(float(left) * float(right)) ** ((a - b) / 2)
         if a == b or middle >= steps * rate or middle < rate:
-            residual = np.asarray(sign_residual(*map(jnp.asarray, (distance, rate, steps))))
+            # In NumPy: the zones differ in length from rate to rate, and each would compile.
+            residual = _walked(np, distance, rate, steps)
             total += float(np.sum(weights * lam * residual**2)) / 2
         else:
             total += float(np.sum(weights * lam)) * rate**2 / 6
