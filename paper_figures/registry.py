@@ -12,7 +12,14 @@ from experiments.config import quick_config
 from experiments.progress import Progress
 from experiments.studies import STUDIES
 from experiments.study import run_study
-from paper_figures.figures import additivity, bigram, chinchilla, decomposition
+from paper_figures.figures import (
+    additivity,
+    bigram,
+    chinchilla,
+    decomposition,
+    exponents,
+    spectral,
+)
 from paper_figures.save import save_figure
 from paper_figures.style import paper_style
 
@@ -43,6 +50,12 @@ FIGURES: dict[str, Figure] = {
         "how far the loss is from the sum of its parts", ("emergence",), additivity.draw
     ),
     "bigram": Figure("gradient descent on real text", ("bigram",), bigram.draw),
+    "exponents": Figure(
+        "exponents of the tuned loss, derived and found", ("exponents",), exponents.draw
+    ),
+    "spectral": Figure(
+        "Muon, sign and GD on matrices as their bases turn", ("spectral",), spectral.draw
+    ),
 }
 
 

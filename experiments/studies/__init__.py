@@ -1,8 +1,9 @@
 """All studies by name."""
 
-from experiments.studies import bigram, decomposition, emergence
+from experiments.studies import bigram, decomposition, emergence, exponents, spectral
 from experiments.study import Study
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (decomposition.STUDY, emergence.STUDY, bigram.STUDY)
+    study.STUDY.name: study.STUDY
+    for study in (decomposition, emergence, bigram, exponents, spectral)
 }
