@@ -71,8 +71,13 @@ def save_record(
 
 def _with_plain_strings(dataset: xr.Dataset) -> xr.Dataset:
     """Text as variable-length strings; fixed-length ones have no place in the zarr standard."""
-    text = [name for name, variable in dataset.variables.items() if variable.dtype.kind == "U"]
-    return dataset.assign({name: dataset[name].astype(object) for name in text})
+    # Bare variables: a labelled one would bring its coordinates along, not yet converted.
+    text = {
+        name: (variable.dims, variable.values.astype(object), variable.attrs)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind == "U"
+    }
+    return dataset.assign(text)
 
 
 def swap_in(new: Path, final: Path) -> None:

@@ -249,3 +249,15 @@ def test_results_folder_is_the_option_then_the_variable_then_the_default(monkeyp
     monkeypatch.setenv("QUADLAW_RESULTS", "elsewhere")
     assert results_root() == Path("elsewhere")
     assert results_root("here") == Path("here")
+
+
+def test_text_is_kept_as_variables_and_as_labels(tmp_path):
+    words = xr.Dataset(
+        {"form": (("method", "problem"), np.array([["holds", "fails because of a"]]))},
+        coords={"method": ["gd"], "problem": ["a = 1", "a = 2, b"]},
+    )
+    config = ToyConfig()
+    save_record(words, tmp_path / "text", "toy", 1, config, 0.0)
+    found = load_record(tmp_path / "text", "toy", 1, config)
+    assert found.form.values.tolist() == words.form.values.tolist()
+    assert found.problem.values.tolist() == words.problem.values.tolist()

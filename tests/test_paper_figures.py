@@ -15,6 +15,8 @@ from paper_figures.registry import FIGURES, draw_all
 from paper_figures.save import DPI, save_figure
 from paper_figures.style import COLUMN_INCHES, OPTIMIZERS, PAGE_INCHES, PARTS, SETTINGS, paper_style
 
+from .presets import tiny_config
+
 SUFFIXES = (".pdf", ".png", ".csv")
 SMALLEST_POINTS = 7
 
@@ -122,11 +124,25 @@ class Drawn:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """All figures from their quick presets."""
+def tiny():
+    """Figures ask for tiny presets of long studies, else for quick ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("paper_figures.registry.quick_config", tiny_config)
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, tiny, results):
+    """All figures."""
     folder = tmp_path_factory.mktemp("figures")
-    draw_all(tuple(FIGURES), True, folder / "out", folder / "results", Progress())
-    return Drawn(folder / "out", folder / "results")
+    draw_all(tuple(FIGURES), True, folder / "out", results, Progress())
+    return Drawn(folder / "out", results)
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn_from_its_quick_preset(tmp_path):
+    draw_all(tuple(FIGURES), True, tmp_path / "out", tmp_path / "results", Progress())
+    assert len(list((tmp_path / "out").iterdir())) == len(FIGURES) * len(SUFFIXES)
 
 
 def test_every_figure_is_drawn_with_its_numbers(drawn):

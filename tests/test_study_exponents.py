@@ -11,6 +11,7 @@ from experiments.padding import padded_error
 from experiments.progress import Progress
 from experiments.studies import exponents
 from experiments.studies.exponents import ExponentsConfig
+from experiments.study import run_study
 from experiments.tuned_curves import off_exact, rate_grid, tuned_curve
 from simulate.least_squares import least_squares
 from simulate.lmo import muon, signum
@@ -23,6 +24,7 @@ from simulate.trajectory import simulate
 from simulate.tuning import tune_learning_rate
 from theory.problem import power_law
 
+from .presets import tiny_config
 from .tolerances import SAME_MATHS
 
 KEY = jax.random.key(0)
@@ -30,14 +32,8 @@ STEPS = np.array([1, 4, 20])
 
 
 @pytest.fixture(scope="module")
-def record():
-    config = replace(
-        ExponentsConfig.quick(),
-        capacities=(1.5, 0.9),
-        sources=(2.2, 1.9),
-        methods=("gd", "preconditioned", "sign", "rotated sign"),
-    )
-    return exponents.compute(config, Progress())
+def record(results):
+    return run_study(exponents.STUDY, tiny_config(ExponentsConfig), results, Progress())[0]
 
 
 def test_gradient_descent_holds_with_its_exponent_and_a_preconditioner_doubles_it(record):

@@ -10,24 +10,18 @@ from experiments.spectral_methods import METHODS
 from experiments.spectral_text import restrict, spectra
 from experiments.studies import spectral
 from experiments.studies.spectral import SpectralConfig
+from experiments.study import run_study
 from simulate.bigram import bigram
 from simulate.text import count_bigrams
+
+from .presets import tiny_config
 
 WORDS = "the cat saw the dog and the dog saw a cat near the old tree . " * 40
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory):
-    text = tmp_path_factory.mktemp("text") / "words.txt"
-    text.write_text(WORDS)
-    config = SpectralConfig(
-        sizes=(3, 6, 12),
-        horizons=(3, 5, 9, 17),
-        text=str(text),
-        vocabularies=(6, 10),
-        text_horizons=(3, 9),
-    )
-    return spectral.compute(spectral.resolve(config), Progress())
+def record(results):
+    return run_study(spectral.STUDY, tiny_config(SpectralConfig), results, Progress())[0]
 
 
 def test_losses_agree_with_theory_wherever_a_method_sees_modes(record):
