@@ -14,8 +14,13 @@ from experiments.validation import save_verdicts, validate, verdict_table
 HOLDS = Verdict("right", 1.0, 1.0, 0.1, "rounding", passed=True)
 FAILS = Verdict("wrong", 1.0, 2.0, 0.1, "rounding", passed=False)
 
+# Groups that take a second; `tests/test_claims.py` runs others, whole and broken.
+FAST = ("gd", "emergence", "bigram")
 
-@pytest.mark.parametrize("name", list(CLAIMS))
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CLAIMS]
+)
 def test_claims_hold(name):
     verdicts = validate([name], quick=True, progress=Progress())
     assert verdicts
@@ -23,6 +28,12 @@ def test_claims_hold(name):
     for verdict in verdicts:
         assert verdict.basis
         assert all(map(math.isfinite, (verdict.prediction, verdict.measurement, verdict.error)))
+
+
+@pytest.mark.slow
+def test_no_two_claims_have_the_same_words():
+    claims = [verdict.claim for verdict in validate([], quick=True, progress=Progress())]
+    assert len(claims) == len(set(claims))
 
 
 def test_no_group_of_claims_is_listed_twice():

@@ -2,16 +2,54 @@
 
 from collections.abc import Callable
 
-from experiments.claims import bigram, curves, emergence, methods, stochastic
+from experiments.claims import (
+    adaptive,
+    asymptotics,
+    bigram,
+    curves,
+    emergence,
+    features,
+    linear,
+    lmo_methods,
+    matrix,
+    momentum,
+    newton_schulz,
+    oracles,
+    phases,
+    schedules,
+    second_moments,
+    sign_noise,
+    signs,
+    stochastic,
+    zipf,
+)
 from experiments.compare import Verdict
 
 CLAIMS: dict[str, Callable[[bool], list[Verdict]]] = {
     "gd": curves.gradient_descent,
+    "preconditioned": linear.preconditioned_descent,
+    "momentum": momentum.constant_momentum,
+    "accelerated": linear.accelerated_methods,
+    "asymptotes": asymptotics.asymptotes,
     "sgd": curves.sgd_recursion,
     "sgd-monte-carlo": stochastic.sgd_monte_carlo,
-    "momentum": methods.momentum_methods,
-    "directions": methods.direction_methods,
-    "sgd-momentum": methods.sgd_with_momentum,
+    "sgd-momentum": momentum.stochastic_momentum,
+    "momentum-noise": momentum.momentum_noise,
+    "sgd-tuned": asymptotics.tuned_sgd,
+    "schedules": schedules.decaying_rates,
+    "optimal-schedule": schedules.best_schedules,
+    "sign": signs.exact_walks,
+    "sign-exponents": signs.exponents,
+    "sign-noise": sign_noise.noise_closures,
+    "lmo": oracles.oracles,
+    "lmo-methods": lmo_methods.oracle_methods,
+    "newton-schulz": newton_schulz.newton_schulz_iterations,
+    "adaptive": adaptive.plain_loops,
+    "shampoo-soap": second_moments.plain_loops,
+    "matrix": matrix.matrix_problems,
+    "random-features": features.drawn_models,
+    "zipf": zipf.zipf_tokens,
+    "phases": phases.compute_optimal_phases,
     "emergence": emergence.exponents,
     "bigram": bigram.real_text,
 }

@@ -2,16 +2,17 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.compare import Verdict, gap_shrinks, relative_within
 from simulate.optimizers import sgd as sgd_optimizer
-from simulate.problems import diagonal_quadratic
+from simulate.problems import diagonal_quadratic, rotated_quadratic
 from simulate.trajectory import simulate
 from theory.linear_methods import gd, gd_asymptote
 from theory.problem import power_law
-from theory.sgd import sgd
+from theory.sgd import critical_learning_rate, sgd
 from theory.spectrum import approximation_error, compress
 
 
@@ -21,6 +22,10 @@ def gradient_descent(quick: bool) -> list[Verdict]:
     problem, steps = power_law(1.5, 1.8, size, 0.02), [1, 10, 100, 1000]
     run = simulate(diagonal_quadratic(problem), sgd_optimizer, steps, learning_rate=0.5)
     exact = gd(problem, 0.5, np.array(steps))
+    small = power_law(1.5, 1.8, 100, 0.02)
+    turned = simulate(
+        rotated_quadratic(small, jax.random.key(1)), sgd_optimizer, steps, learning_rate=0.5
+    )
     infinite = power_law(1.5, 1.8, 1e15)
     ratios = [
         float((curve.bias + curve.approximation) / gd_asymptote(infinite, 0.5, t))
@@ -34,6 +39,13 @@ def gradient_descent(quick: bool) -> list[Verdict]:
             np.asarray(run.loss),
             1e-12,
             "rounding",
+        ),
+        relative_within(
+            "GD: the same in a random basis, 100 modes",
+            gd(small, 0.5, np.array(steps)).total,
+            np.asarray(turned.loss),
+            1e-10,
+            "dense products of that length, every step",
         ),
         gap_shrinks(
             "GD: loss over Gamma(s)/(2a) (2 eta T)^-s tends to 1, T = 64, 1024, 16384",
@@ -76,4 +88,20 @@ def sgd_recursion(quick: bool) -> list[Verdict]:
             1e-8,
             "nine printed digits",
         ),
+        _edge_of_stability(),
     ]
+
+
+def _edge_of_stability() -> Verdict:
+    """At the largest stable rate the map of all second moments has spectral radius one."""
+    batch, lam = 4, np.arange(1, 201) ** -1.5
+    eta = float(critical_learning_rate(power_law(1.5, 1.8, 200), batch))
+    moments = np.diag((1 - eta * lam) ** 2 + eta**2 * lam**2 / batch)
+    moments += eta**2 / batch * np.outer(lam, lam)
+    return relative_within(
+        "SGD: at the critical learning rate the dense map of 200 second moments has radius 1",
+        1.0,
+        np.max(np.abs(np.linalg.eigvals(moments))),
+        1e-12,
+        "rounding",
+    )
