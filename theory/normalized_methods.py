@@ -89,14 +89,17 @@ def normalized_gd_floor(problem: PowerLawQuadratic | Spectrum, learning_rate: Re
 def _normalized_path(spectrum: Spectrum, rates: jax.Array) -> tuple[jax.Array, jax.Array]:
     lam = spectrum.eigenvalues
 
-    def step(residual: jax.Array, rate: jax.Array) -> tuple:
-        squared = mode_sum(spectrum, lam * spectrum.energies * residual**2)
+    # A mode falls by exp(-const T) before the step grows past its stability limit and brings it
+    # back: the residual itself would underflow, its logarithm does not.
+    def step(log_residual: jax.Array, rate: jax.Array) -> tuple:
+        squared = mode_sum(spectrum, lam * spectrum.energies * jnp.exp(2.0 * log_residual))
         moving = squared > 0.0
         size = jnp.where(moving, rate / jnp.sqrt(jnp.where(moving, squared, 1.0)), 0.0)
-        residual = residual * (1.0 - size * lam)
-        return residual, (mode_sum(spectrum, spectrum.energies * residual**2) / 2, size)
+        log_residual = log_residual + jnp.log(jnp.abs(1.0 - size * lam))
+        energies = spectrum.energies * jnp.exp(2.0 * log_residual)
+        return log_residual, (mode_sum(spectrum, energies) / 2, size)
 
-    _, (bias, sizes) = jax.lax.scan(step, jnp.ones_like(lam), rates)
+    _, (bias, sizes) = jax.lax.scan(step, jnp.zeros_like(lam), rates)
     first = mode_sum(spectrum, spectrum.energies) / 2
     return jnp.concatenate([first[None], bias]), sizes
 
