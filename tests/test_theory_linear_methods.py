@@ -125,3 +125,18 @@ def test_other_bad_arguments_are_refused():
         gd_asymptote(problem, 0.5, 0.0)
     with pytest.raises(ValueError, match="`tolerance`"):
         gd_asymptote_window(problem, 0.5, 0.0)
+
+
+# Losses of gradient descent on 10^6 modes at eta = 1 and T = 100, 1000, 10000, beside the formula.
+@pytest.mark.parametrize(
+    ("a", "b", "losses", "formula"),
+    [
+        (1.5, 1.75, [0.0416779, 0.0131875, 0.00415655], [0.0417771, 0.0132111, 0.0041777]),
+        (2.0, 2.0, [0.0312738, 0.0099060, 0.0031327], [0.0313329, 0.0099083, 0.0031333]),
+        (1.5, 2.5, [1.65837e-3, 1.66583e-4, 1.66655e-5], [1 / 600, 1 / 6000, 1 / 60_000]),
+    ],
+)
+def test_gd_on_a_million_modes_gives_the_published_losses(a, b, losses, formula):
+    problem, steps = power_law(a, b, 1e6), np.array([1e2, 1e3, 1e4])
+    np.testing.assert_allclose(gd(problem, 1.0, steps).bias, losses, rtol=2e-5)
+    np.testing.assert_allclose(gd_asymptote(problem, 1.0, steps), formula, rtol=2e-5)
