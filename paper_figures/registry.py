@@ -18,6 +18,7 @@ from paper_figures.figures import (
     chinchilla,
     decomposition,
     exponents,
+    schedules,
     spectral,
 )
 from paper_figures.save import save_figure
@@ -52,6 +53,9 @@ FIGURES: dict[str, Figure] = {
     "bigram": Figure("gradient descent on real text", ("bigram",), bigram.draw),
     "exponents": Figure(
         "exponents of the tuned loss, derived and found", ("exponents",), exponents.draw
+    ),
+    "schedules": Figure(
+        "tuned loss and exponents under learning-rate schedules", ("schedules",), schedules.draw
     ),
     "spectral": Figure(
         "Muon, sign and GD on matrices as their bases turn", ("spectral",), spectral.draw

@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.config import quick_config
 from experiments.studies.exponents import ExponentsConfig
+from experiments.studies.schedules import SchedulesConfig
 from experiments.studies.spectral import SpectralConfig
 
 TINY: dict[type, Any] = {
@@ -13,6 +14,16 @@ TINY: dict[type, Any] = {
         capacities=(1.5, 0.9),
         sources=(2.2, 1.9),
         methods=("gd", "preconditioned", "sign", "rotated sign"),
+    ),
+    SchedulesConfig: SchedulesConfig(
+        capacities=(1.5,),
+        sources=(1.8,),
+        methods=("sgd", "sign"),
+        schedules=("constant", "linear"),
+        optimal=False,
+        horizons=4,
+        check_size=128,
+        seeds=64,
     ),
     SpectralConfig: SpectralConfig(
         sizes=(3, 6, 12),
