@@ -14,7 +14,9 @@ from experiments.studies import STUDIES
 from experiments.study import run_study
 from paper_figures.figures import (
     additivity,
+    batch_size,
     bigram,
+    bounds,
     chinchilla,
     decomposition,
     exponents,
@@ -59,6 +61,12 @@ FIGURES: dict[str, Figure] = {
     ),
     "spectral": Figure(
         "Muon, sign and GD on matrices as their bases turn", ("spectral",), spectral.draw
+    ),
+    "bounds": Figure(
+        "convergence bounds against measured dual gradient norms", ("bounds",), bounds.draw
+    ),
+    "batch_size": Figure(
+        "critical batch, surge and the hyperbola", ("batch_size",), batch_size.draw
     ),
 }
 

@@ -4,11 +4,25 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.config import quick_config
+from experiments.studies.batch_size import BatchSizeConfig
+from experiments.studies.bounds import BoundsConfig
 from experiments.studies.exponents import ExponentsConfig
 from experiments.studies.schedules import SchedulesConfig
 from experiments.studies.spectral import SpectralConfig
 
 TINY: dict[type, Any] = {
+    BatchSizeConfig: BatchSizeConfig(
+        dimension=16, coupling=0.6, draws=200, rates=15, sign_tokens=256, sign_size=20, modes=200
+    ),
+    BoundsConfig: BoundsConfig(
+        size=3,
+        columns=4,
+        rates=(0.02, 0.1),
+        alphas=(1.0, 0.3),
+        batches=(1.0, 64.0),
+        horizons=(1, 4, 40),
+        seeds=2,
+    ),
     ExponentsConfig: replace(
         ExponentsConfig.quick(),
         capacities=(1.5, 0.9),
