@@ -1,4 +1,4 @@
-"""The command line: `quadlaw run | list | figures | validate | fit | curve`."""
+"""The command line: `quadlaw run | list | figures | validate | fit | derive | transfer | curve`."""
 
 import errno
 import sys
@@ -21,6 +21,8 @@ quadlaw: scaling laws of optimizers, exactly, by simulation and from your own ru
   quadlaw figures [NAME ...] [--quick] [--out DIR]            draw figures, compute what is missing
   quadlaw validate [NAME ...] [--quick]                       theory against simulation, row by row
   quadlaw fit FILE.csv --n N --d D --loss loss                a law for your own runs
+  quadlaw derive BOUND --tune learning_rate,batch_size        hyperparameter laws from a bound
+  quadlaw transfer tuned.toml --tokens 1e12                   tuned numbers at another budget
   quadlaw curve sgd --size 1e12 --steps 1e12                  an exact loss curve
 
 Examples:
@@ -81,6 +83,8 @@ def _dispatch(arguments: list[str]) -> int:
         "figures": _figures,
         "validate": _validate,
         "fit": _fit,
+        "derive": _derive,
+        "transfer": _transfer,
         "curve": _curve,
     }
     if not arguments or arguments[0] in (*HELP, "help"):
@@ -239,3 +243,17 @@ def _curve(arguments: list[str]) -> int:
     from experiments.tables import plain_console
 
     return curve_command(parse(CurveOptions, arguments, "quadlaw curve"), plain_console())
+
+
+def _derive(arguments: list[str]) -> int:
+    from experiments.derive import DeriveOptions, derive_command
+    from experiments.tables import plain_console
+
+    return derive_command(parse(DeriveOptions, arguments, "quadlaw derive"), plain_console())
+
+
+def _transfer(arguments: list[str]) -> int:
+    from experiments.tables import plain_console
+    from experiments.transfer import TransferOptions, transfer_command
+
+    return transfer_command(parse(TransferOptions, arguments, "quadlaw transfer"), plain_console())
