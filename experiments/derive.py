@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from experiments.arguments import unknown
+from experiments.derive_numeric import NUMERIC, numeric_tables
 from experiments.errors import UserError
 from experiments.tables import Table, print_table
 from theory.bound_file import read_bound
@@ -50,18 +51,17 @@ def derive_command(options: DeriveOptions, console: Console) -> int:
         UserError: if an option cannot be understood.
         ValueError: if the bound has no such laws, saying why.
     """
-    bound = _bound(options.bound)
     tune = [name.strip() for name in options.tune.split(",") if name.strip()]
-    laws = derive(
-        bound,
-        tune,
-        options.budget,
-        {name: _number_or_text(text) for name, text in _pairs("hold", options.hold).items()},
-        {
-            name: _number(name, text)
-            for name, text in _pairs("constants", options.constants).items()
-        },
-    )
+    hold = {name: _number_or_text(text) for name, text in _pairs("hold", options.hold).items()}
+    constants = {
+        name: _number(name, text) for name, text in _pairs("constants", options.constants).items()
+    }
+    if options.bound in NUMERIC:
+        asked = tune, options.budget, hold, constants, options.at
+        for table in numeric_tables(options.bound, *asked):
+            print_table(table, console)
+        return 0
+    laws = derive(_bound(options.bound), tune, options.budget, hold, constants)
     solved = [optimum(laws, amount) for amount in options.at]
     print_table(_law_table(laws), console)
     print_table(_rate_table(laws), console)
@@ -94,7 +94,9 @@ def _bound(name: str) -> BoundFormula:
         return BOUNDS[name]
     path = Path(name)
     if path.suffix != ".toml" and not path.exists():
-        raise UserError(f"{unknown('bound', name, list(BOUNDS))} Or give the path of a .toml file.")
+        raise UserError(
+            f"{unknown('bound', name, [*BOUNDS, *NUMERIC])} Or give the path of a .toml file."
+        )
     return read_bound(path)
 
 

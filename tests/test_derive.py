@@ -77,3 +77,29 @@ def test_a_wrong_request_is_one_line(arguments, error, complaint):
     with pytest.raises(error, match=complaint) as caught:
         run(*arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_bounds_that_are_no_posynomials_are_tuned_numerically_and_say_so():
+    text = run("sharper", "--at", "1e12", "--constants", "sigma=2")
+    for piece in ("T^(-0.2500", "T^(0.5000", "nothing here is exact", "1 - momentum"):
+        assert piece in text
+    # B* = rho sigma sqrt(2 T / (L Delta)) with no momentum.
+    assert f"{2 * 2**0.5 * 1e6:.5g}" in text.replace(",", "")
+    held = run("sharper", "--tune", "eta,momentum", "--hold", "batch_size=4")
+    assert "T^(-0.7500" in held
+    assert "held: batch_size = 4" in held
+    assert "T^(0.66" in run("kl", "--tune", "eta,batch_size")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sharper", "--budget", "steps"], "tokens only"),
+        (["sharper", "--constants", "weight_decay=1"], "no constant 'weight_decay'"),
+        (["sharper", "--tune", "eta", "--hold", "batch_size=T^(1/2)"], "must be a number"),
+        (["kl", "--constants", "weight_decay=-1"], "`weight_decay`"),
+    ],
+)
+def test_what_numeric_bounds_do_not_take_is_said(arguments, words):
+    with pytest.raises((UserError, ValueError), match=words):
+        run(*arguments)
