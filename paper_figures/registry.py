@@ -22,6 +22,8 @@ from paper_figures.figures import (
     exponents,
     schedules,
     spectral,
+    strategies,
+    tuning_laws,
 )
 from paper_figures.save import save_figure
 from paper_figures.style import paper_style
@@ -64,6 +66,16 @@ FIGURES: dict[str, Figure] = {
     ),
     "bounds": Figure(
         "convergence bounds against measured dual gradient norms", ("bounds",), bounds.draw
+    ),
+    "tuning_laws": Figure(
+        "tuned rate, momentum and batch size against budget, regime by regime",
+        ("tuning_laws",),
+        tuning_laws.draw,
+    ),
+    "strategies": Figure(
+        "the tied strategies of a bound, what breaks the tie, measured flatness",
+        ("tuning_laws",),
+        strategies.draw,
     ),
     "batch_size": Figure(
         "critical batch, surge and the hyperbola", ("batch_size",), batch_size.draw

@@ -9,6 +9,7 @@ from experiments.studies.bounds import BoundsConfig
 from experiments.studies.exponents import ExponentsConfig
 from experiments.studies.schedules import SchedulesConfig
 from experiments.studies.spectral import SpectralConfig
+from experiments.studies.tuning_laws import TuningLawsConfig
 
 TINY: dict[type, Any] = {
     BatchSizeConfig: BatchSizeConfig(
@@ -45,6 +46,9 @@ TINY: dict[type, Any] = {
         max_bytes=200_000,
         vocabularies=(16, 32),
         text_horizons=(3, 9),
+    ),
+    TuningLawsConfig: TuningLawsConfig(
+        methods=("sign",), tokens=256, doublings=3, batches=(1, 2, 4, 8, 16), alphas=5, seeds=2
     ),
 }
 

@@ -9,6 +9,7 @@ from experiments.studies import (
     exponents,
     schedules,
     spectral,
+    tuning_laws,
 )
 from experiments.study import Study
 
@@ -22,6 +23,7 @@ STUDIES: dict[str, Study] = {
         schedules,
         spectral,
         bounds,
+        tuning_laws,
         batch_size,
     )
 }

@@ -1,0 +1,236 @@
+"""Tuned learning rate, momentum and batch size over token budgets, against what a bound derives.
+
+LMO methods with momentum on a small matrix quadratic, every combination of learning rate, momentum
+and batch size run, every budget read off the same runs. Two criteria are minimised. `mean
+gradient`: the dual norm of the exact gradient, averaged over the run (trapezoids between 16
+recordings in each doubling) and over seeds: what the bounds bound. `final loss`: the loss above its
+minimum, averaged over the last sixteenth of the run and over seeds: what is tuned in practice.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from experiments.progress import Progress
+from experiments.records import with_units
+from experiments.study import Study
+from experiments.tuning_bounds import (
+    VALLEY_BOUNDS,
+    bound_here,
+    derived_exponents,
+    other_tie_break,
+    valley,
+)
+from experiments.tuning_exponents import POWERS, Law, laws
+from experiments.tuning_optima import NEIGHBOURS, QUANTITIES, REGIMES, Grid
+from experiments.tuning_proxies import NOISES, Ensemble, proxy_ensemble, proxy_quadratic
+from experiments.tuning_runs import CRITERIA, METHODS, POINTS, measure
+from experiments.tuning_tables import summary
+from simulate.matrix_problems import MatrixQuadratic
+from theory.checks import check_real
+from theory.lmo_constants import matrix_constants
+
+# Learning rates relative to sqrt(alpha B), half an octave apart.
+RATES = 2.0 ** np.arange(-14, -3.9, 0.5)
+VALLEY_BUDGETS = (1e6, 1e10, 1e14, 1e18)
+VALLEY_PLACES = np.linspace(0.0, 0.65, 66)
+
+
+@dataclass(frozen=True)
+class TuningLawsConfig:
+    """Tuned hyperparameters of LMO methods over token budgets, and their exponents."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Some of normalized_sgd, sign, muon."""
+    noises: tuple[str, ...] = NOISES
+    """Some of skewed (rare large entries) and normal (symmetric), of one variance."""
+    capacity: float = 1.0
+    """Capacity exponent a, shared evenly by the two sides of the weights."""
+    source: float = 1.2
+    """Source exponent b."""
+    columns: int = 8
+    """Columns of the weights, which have two rows."""
+    noise_std: float = 0.5
+    """Noise of each entry of one sample's gradient."""
+    tokens: int = 2048
+    """Smallest budget T = B K."""
+    doublings: int = 7
+    """How often the budget is doubled."""
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+    """Batch sizes B: 1, each next one twice as large."""
+    alphas: int = 9
+    """Number of momenta 1 - alpha: alpha is halved from 1 down."""
+    held_alpha: float = 0.25
+    """alpha where momentum is not tuned."""
+    seeds: int = 6
+    """Runs averaged; errors are from leaving one out."""
+    seed: int = 0
+    """Of the problem and of the noise."""
+
+    @classmethod
+    def quick(cls) -> "TuningLawsConfig":
+        """Budgets up to 32768 tokens."""
+        return cls(doublings=4, alphas=8, seeds=4)
+
+
+def compute(config: TuningLawsConfig, progress: Progress) -> xr.Dataset:
+    """Runs, tunes and fits every method under every noise.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    _check(config)
+    grid = Grid(
+        RATES,
+        0.5 ** np.arange(config.alphas),
+        np.array(config.batches, float),
+        config.tokens * 2.0 ** np.arange(config.doublings + 1),
+        config.held_alpha,
+    )
+    problem_key, run_key = jax.random.split(jax.random.key(config.seed))
+    quadratic = proxy_quadratic(
+        config.capacity, config.source, config.columns, config.noise_std, problem_key
+    )
+    found: list[Law] = []
+    with progress.task("methods x noises", len(config.methods) * len(config.noises)):
+        for method in config.methods:
+            for noise in config.noises:
+                runs = (grid.rates.size, grid.alphas.size, config.seeds)
+                ensemble = proxy_ensemble(quadratic, noise, runs, problem_key)
+                measured = _runs(config, grid, ensemble, method, run_key)
+                found.extend(law for part in measured for law in laws(part, grid).values())
+                progress.advance()
+    dataset = xr.merge([_measured(config, grid, found), _derived(config, grid, quadratic)])
+    units = {"batch": "samples", "budget": "tokens", "optimum_error": "of the logarithm"}
+    dataset.attrs |= {"held_alpha": config.held_alpha, "labels": _labels(config)}
+    return with_units(dataset, **units)
+
+
+def _check(config: TuningLawsConfig) -> None:
+    fewest = 2 * NEIGHBOURS + 1
+    for name, allowed in (("methods", tuple(METHODS)), ("noises", NOISES)):
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values) or not set(values) <= set(allowed):
+            raise ValueError(f"`{name}` must be some of {', '.join(allowed)}, got {values}.")
+    check_real("seeds", config.seeds, at_least=2)
+    check_real("doublings", config.doublings, at_least=3, at_most=14)
+    check_real("alphas", config.alphas, at_least=fewest)
+    check_real("columns", config.columns, at_least=2)
+    batches = np.array(config.batches)
+    if len(batches) < fewest or not np.array_equal(batches, 2 ** np.arange(len(batches))):
+        raise ValueError(
+            f"`batches` must be 1, 2, 4 and so on, at least {fewest}, got {config.batches}."
+        )
+    if config.tokens < 1 or config.tokens % (POINTS * config.batches[-1]):
+        raise ValueError(
+            f"`tokens` must be a multiple of {POINTS} times the largest batch size, "
+            f"{POINTS * config.batches[-1]}, got {config.tokens}."
+        )
+    if config.held_alpha not in 0.5 ** np.arange(config.alphas):
+        raise ValueError(
+            f"`held_alpha` must be 1 halved up to {config.alphas - 1} times, "
+            f"got {config.held_alpha}."
+        )
+
+
+def _labels(config: TuningLawsConfig) -> list[str]:
+    return [METHODS[name].label for name in config.methods]
+
+
+def _runs(
+    config: TuningLawsConfig, grid: Grid, ensemble: Ensemble, method: str, key: jax.Array
+) -> np.ndarray:
+    """Both criteria of all runs of one method, [criterion, rate, alpha, batch, seed, budget]."""
+    log_rates = grid.log_rates()[..., 0]
+    parts = [
+        measure(
+            replace(ensemble, batch_size=jnp.asarray(batch)),
+            method,
+            np.exp(log_rates[:, :, place]),
+            grid.alphas,
+            (round(config.tokens / batch), config.doublings),
+            jax.random.fold_in(key, place),
+        )
+        for place, batch in enumerate(grid.batches)
+    ]
+    return np.stack(parts, axis=3)
+
+
+def _measured(config: TuningLawsConfig, grid: Grid, found: list[Law]) -> xr.Dataset:
+    """Measured laws as labelled arrays; B tuned: the same at every batch size."""
+    outer = ("method", "noise", "criterion", "regime")
+    names = (list(config.methods), list(config.noises), list(CRITERIA), list(REGIMES))
+    sizes = [len(values) for values in names]
+    whole = (len(QUANTITIES), grid.batches.size, grid.budgets.size)
+
+    def stacked(field: Any, shape: tuple[int, ...]) -> np.ndarray:
+        return np.reshape([np.broadcast_to(field(law), shape) for law in found], (*sizes, *shape))
+
+    powers = (len(QUANTITIES), len(POWERS))
+    inner = ("quantity", "batch", "budget")
+    variables = {
+        "optimum": ((*outer, *inner), stacked(lambda law: np.exp(law.logs), whole)),
+        "optimum_error": ((*outer, *inner), stacked(lambda law: law.log_errors, whole)),
+        "inside": ((*outer, *inner[1:]), stacked(lambda law: law.inside, whole[1:])),
+        "exponent": ((*outer, "quantity", "power"), stacked(lambda law: law.exponents, powers)),
+        "exponent_error": ((*outer, "quantity", "power"), stacked(lambda law: law.errors, powers)),
+        "points": (outer, stacked(lambda law: law.points, ())),
+        "at_limit": (outer, stacked(lambda law: law.at_limit, ())),
+    }
+    coords = dict(zip(outer, names, strict=True)) | {
+        "quantity": list(QUANTITIES),
+        "power": list(POWERS),
+        "batch": grid.batches,
+        "budget": grid.budgets,
+    }
+    return xr.Dataset(variables, coords=coords)
+
+
+def _derived(config: TuningLawsConfig, grid: Grid, quadratic: MatrixQuadratic) -> xr.Dataset:
+    """Exact exponents, the bound's own at these budgets, and its valley in batch size."""
+    arrays = quadratic.left, quadratic.right, quadratic.target
+    constants = [
+        matrix_constants(METHODS[name].norm, *arrays, config.noise_std) for name in config.methods
+    ]
+    here, flat = zip(*(bound_here(grid, c) for c in constants), strict=True)
+    names = ("initial_gap", "smoothness", "norm_ratio", "noise")
+    variables = {
+        "derived": (
+            ("regime", "quantity", "power"),
+            [derived_exponents(regime, grid) for regime in REGIMES.values()],
+        ),
+        "other_tie_break": ("quantity", other_tie_break()),
+        "bound_exponent": (("method", "regime", "quantity", "power"), np.array(here)),
+        "bound_value": (("method", "batch", "budget"), np.array(flat)),
+        "constants": (
+            ("method", "constant"),
+            [[float(getattr(c, name)) for name in names] for c in constants],
+        ),
+        "valley": (("bound", "amount", "place"), valley(np.array(VALLEY_BUDGETS), VALLEY_PLACES)),
+    }
+    coords = {
+        "method": list(config.methods),
+        "regime": list(REGIMES),
+        "quantity": list(QUANTITIES),
+        "power": list(POWERS),
+        "constant": list(names),
+        "batch": grid.batches,
+        "budget": grid.budgets,
+        "bound": list(VALLEY_BOUNDS),
+        "amount": list(VALLEY_BUDGETS),
+        "place": VALLEY_PLACES,
+    }
+    return xr.Dataset(variables, coords=coords)
+
+
+STUDY = Study(
+    "tuning_laws",
+    "tuned learning rate, momentum and batch size over budgets, against laws derived from a bound",
+    TuningLawsConfig,
+    compute,
+    summary,
+)
