@@ -10,10 +10,11 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import huber as scipy_huber
 
+from theory.fit_losses import Kind, huber, make_objective
 from theory.fit_uncertainty import bootstrap, conditioning, percentile_intervals, warnings_of
 from theory.fitting import fit_chinchilla, runs
 from theory.newton import newton
-from theory.objectives import Kind, derivatives, huber, log_law, make_objective, value_of
+from theory.objectives import derivatives, log_law, value_of
 from theory.objectives import design as linear_forms
 
 from .tolerances import FINITE_DIFFERENCE, SAME_MATHS

@@ -147,3 +147,63 @@ def compute_exponents(law: Chinchilla) -> tuple[jax.Array, jax.Array, jax.Array]
     alpha, beta = jnp.asarray(law.size_exponent), jnp.asarray(law.tokens_exponent)
     total = alpha + beta
     return beta / total, alpha / total, -alpha * beta / total
+
+
+def isoloss_tokens(law: Chinchilla, loss: Real, size: Real) -> jax.Array:
+    """Tokens that a model size needs for a loss: D = (B / (L - E - A N^-alpha))^(1/beta).
+
+    Args:
+        law: one optimizer's law; fields broadcast against the rest.
+        loss: L > 0.
+        size: N > 0, parameters.
+
+    Returns:
+        D, infinite where the size cannot reach the loss.
+
+    Raises:
+        ValueError: if `loss` or `size` is not positive.
+
+    Kind: exact.
+    Valid: alpha, beta > 0.
+    Source: derived; the law solved for D.
+    """
+    check_real("loss", loss, above=0.0)
+    check_real("size", size, above=0.0)
+    floor = law.irreducible + law.size_coefficient * jnp.asarray(size, float) ** -jnp.asarray(
+        law.size_exponent
+    )
+    return _inverted(loss - floor, law.tokens_coefficient, law.tokens_exponent)
+
+
+def isoloss_size(law: Chinchilla, loss: Real, tokens: Real) -> jax.Array:
+    """Model size that a number of tokens needs for a loss: the contour N(D) of equal loss.
+
+    Args:
+        law: one optimizer's law; fields broadcast against the rest.
+        loss: L > 0.
+        tokens: D > 0.
+
+    Returns:
+        N, infinite where the tokens cannot reach the loss.
+
+    Raises:
+        ValueError: if `loss` or `tokens` is not positive.
+
+    Kind: exact.
+    Valid: alpha, beta > 0.
+    Source: derived; the law solved for N.
+    """
+    check_real("loss", loss, above=0.0)
+    check_real("tokens", tokens, above=0.0)
+    floor = law.irreducible + law.tokens_coefficient * jnp.asarray(tokens, float) ** -jnp.asarray(
+        law.tokens_exponent
+    )
+    return _inverted(loss - floor, law.size_coefficient, law.size_exponent)
+
+
+def _inverted(gap: Real, coefficient: Real, exponent: Real) -> jax.Array:
+    """The x with coefficient x^-exponent = gap, infinite where there is none."""
+    gap = jnp.asarray(gap)
+    reached = gap > 0
+    safe = jnp.where(reached, gap, 1.0)
+    return jnp.where(reached, (coefficient / safe) ** (1.0 / jnp.asarray(exponent)), jnp.inf)

@@ -8,84 +8,20 @@ linear forms, so that one set of exponentials gives value, gradient and Hessian.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from theory.checks import Real, check_choice, check_real
+from theory.fit_losses import Objective, run_terms
 
 PARAMETERS = ("log E", "log A'", "alpha", "log B'", "beta")
-Kind = Literal["huber", "mse_log", "mse"]
-DESCRIPTIONS: dict[Kind, str] = {
-    "huber": "sum-Huber on log loss",
-    "mse_log": "half the sum of squares on log loss",
-    "mse": "half the sum of squares on loss",
-}
-DEFAULT_DELTA = 1e-3
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["delta"], meta_fields=["kind"])
-@dataclass(frozen=True)
-class Objective:
-    """What is summed over the runs; build it with `make_objective`.
-
-    Attributes:
-        delta: Huber threshold on log loss; unused by the squares.
-        kind: "huber" (on log loss), "mse_log" (squares on log loss) or "mse" (squares on loss).
-    """
-
-    delta: Real
-    kind: Kind
-
-    @property
-    def scale(self) -> Real:
-        """What the solver divides by, so that its tolerances mean something."""
-        return self.delta if self.kind == "huber" else DEFAULT_DELTA
-
-
-def make_objective(kind: Kind = "huber", delta: float = DEFAULT_DELTA) -> Objective:
-    """A checked objective.
-
-    Args:
-        kind: "huber", "mse_log" or "mse".
-        delta: Huber threshold on log loss, positive; 1e-6 and below is the L1 limit.
-
-    Returns:
-        An `Objective`.
-
-    Raises:
-        ValueError: naming the argument outside its domain.
-
-    Kind: definition.
-    Valid: delta > 0.
-    Source: Hoffmann et al. 2022 (arXiv 2203.15556) equation 3 for "huber": a sum, not a mean.
-    """
-    check_choice("kind", kind, get_args(Kind))
-    check_real("delta", delta, above=0.0)
-    return Objective(float(delta), kind)
-
-
-def huber(residual: jax.Array, delta: Real) -> jax.Array:
-    """Huber's function: r^2/2 within delta, delta (|r| - delta/2) beyond.
-
-    Args:
-        residual: any shape.
-        delta: threshold, positive.
-
-    Returns:
-        Array shaped like `residual`.
-
-    Kind: definition.
-    Valid: delta > 0.
-    Source: Huber 1964, Annals of Mathematical Statistics 35.
-    """
-    size = jnp.abs(residual)
-    inner = jnp.minimum(size, delta)
-    return inner * (size - inner / 2)
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["forms", "products"], meta_fields=[])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["forms", "products", "coefficients"],
+    meta_fields=[],
+)
 @dataclass(frozen=True)
 class Design:
     """The linear forms whose exponentials the law adds up.
@@ -93,10 +29,12 @@ class Design:
     Attributes:
         forms: coefficients of the forms, [n, terms, parameters].
         products: outer products of each form with itself, [n * terms, parameters^2].
+        coefficients: which parameters are logarithms of coefficients, [parameters], boolean.
     """
 
     forms: jax.Array
     products: jax.Array
+    coefficients: jax.Array
 
 
 def design(log_size: jax.Array, log_tokens: jax.Array) -> Design:
@@ -122,8 +60,25 @@ def design(log_size: jax.Array, log_tokens: jax.Array) -> Design:
         ],
         axis=1,
     )
+    return design_of(forms, jnp.array([True, True, False, True, False]))
+
+
+def design_of(forms: jax.Array, coefficients: jax.Array) -> Design:
+    """A design from its linear forms.
+
+    Args:
+        forms: coefficients of the forms, [n, terms, parameters].
+        coefficients: which parameters are logarithms of coefficients, [parameters], boolean.
+
+    Returns:
+        A `Design`.
+
+    Kind: exact.
+    Valid: all real forms.
+    Source: derived.
+    """
     products = jnp.einsum("nkp,nkq->nkpq", forms, forms).reshape(-1, forms.shape[2] ** 2)
-    return Design(forms, products)
+    return Design(forms, products, coefficients)
 
 
 def log_law(parameters: jax.Array, forms: jax.Array) -> jax.Array:
@@ -141,35 +96,6 @@ def log_law(parameters: jax.Array, forms: jax.Array) -> jax.Array:
     Source: derived; log-sum-exp of the three terms, Hoffmann et al. 2022 appendix D.3.
     """
     return jax.nn.logsumexp(forms @ parameters, axis=1)
-
-
-def run_terms(
-    predicted: jax.Array, log_loss: jax.Array, chosen: Objective
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Each run's term of the objective with its two derivatives by the predicted log loss.
-
-    Args:
-        predicted: log of the law, [n].
-        log_loss: log L, [n].
-        chosen: the objective.
-
-    Returns:
-        Value, slope and curvature, [n] each.
-
-    Kind: exact.
-    Valid: the Huber curvature is one-sided at |r| = delta.
-    Source: derived.
-    """
-    if chosen.kind == "mse":
-        law = jnp.exp(predicted)
-        residual = law - jnp.exp(log_loss)
-        return residual**2 / 2, residual * law, law * (residual + law)
-    residual = predicted - log_loss
-    if chosen.kind == "mse_log":
-        return residual**2 / 2, residual, jnp.ones_like(residual)
-    inside = jnp.where(jnp.abs(residual) <= chosen.delta, 1.0, 0.0)
-    slope = jnp.clip(residual, -chosen.delta, chosen.delta)
-    return huber(residual, chosen.delta), slope, inside
 
 
 def value_of(
