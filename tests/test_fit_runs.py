@@ -9,6 +9,7 @@ import pytest
 from experiments.cli import run_command
 
 from .test_theory_fitting import TRUE, design
+from .test_theory_shared_fitting import synthetic
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def table(tmp_path):
 
 def arguments(file, out, *extra):
     columns = ["--n", "params", "--d", "toks", "--loss", "final", "--drop", "bad"]
-    small = ["--starts", "16", "--bootstrap", "40"]
-    return ["fit", str(file), *columns, *small, "--out", str(out), *extra]
+    small = ["--starts", "16", "--bootstrap", "40", "--basic"]
+    return ["fit", str(file), *columns, *small, "--report", str(out), *extra]
 
 
 def test_a_report_holds_the_law_and_prints_it(table, tmp_path, capsys):
@@ -112,15 +113,15 @@ def test_whole_runs_are_resampled_by_their_column(table, tmp_path, capsys):
     frame = pd.read_csv(table)
     frame["run"] = [f"run {i // 8}" for i in range(len(frame))]
     frame.to_csv(table, index=False)
-    assert run_command(arguments(table, tmp_path / "out", "--cluster", "run")) == 0
+    assert run_command(arguments(table, tmp_path / "out", "--group", "run")) == 0
     assert "resampled whole runs" in " ".join(capsys.readouterr().out.split())
     frame["run"] = "one"
     frame.to_csv(table, index=False)
-    assert run_command(arguments(table, tmp_path / "one", "--cluster", "run")) == 2
+    assert run_command(arguments(table, tmp_path / "one", "--group", "run")) == 2
     assert "names one training run only" in capsys.readouterr().err
     frame.loc[2, "run"] = None
     frame.to_csv(table, index=False)
-    assert run_command(arguments(table, tmp_path / "one", "--cluster", "run")) == 2
+    assert run_command(arguments(table, tmp_path / "one", "--group", "run")) == 2
     assert "line 4: run is empty" in capsys.readouterr().err
 
 
@@ -140,3 +141,159 @@ def test_blank_lines_are_passed_over_and_still_counted(table, tmp_path, capsys):
     table.write_text("\n".join(lines) + "\n")
     assert run_command(arguments(table, tmp_path / "out")) == 2
     assert "line 7: bad must be true or false" in capsys.readouterr().err
+
+
+@pytest.fixture(name="cells")
+def _cells(tmp_path):
+    data = synthetic(0.001, sizes=4)
+    frame = pd.DataFrame({"N": data.size, "D": data.tokens, "loss": data.loss})
+    frame["opt"] = np.array(data.groups)[data.group]
+    file = tmp_path / "cells.csv"
+    frame.to_csv(file, index=False)
+    return file
+
+
+def shared(file, out, *extra):
+    chosen = ["--law", "shared", "--optimizer-column", "opt"]
+    small = ["--starts", "8", "--bootstrap", "40"]
+    return ["fit", str(file), *chosen, *small, "--report", str(out), *extra]
+
+
+def test_a_shared_law_reports_rescalings_diagnostics_and_predictions(cells, tmp_path, capsys):
+    out = tmp_path / "report"
+    asked = ["--reference", "lion", "--holdout", "N>1e9", "--predict", "N=70e9,D=1.4e12"]
+    assert run_command(shared(cells, out, *asked, "--relative-cost", "muon=1.5")) == 0
+    record = json.loads((out / "fit.json").read_text())
+    assert record["rescalings"]["rho_D"]["lion"] == 1.0
+    assert record["rescalings"]["rho_D"]["muon"] == pytest.approx(1.71 / 0.9, rel=0.2)
+    assert record["relative_cost"] == {"adamw": 1.0, "muon": 1.5, "lion": 1.0}
+    assert len(record["predicted"]) == 3
+    assert all(abs(one["loss"] - one["measured"]) < 0.02 for one in record["held_out"])
+    found = record["diagnostics"]
+    assert [one["law"] for one in found["comparison"]] == ["shared", "separate"]
+    assert set(found["exponent_without"]) == {"adamw", "muon", "lion"}
+    assert set(found["profile_intervals"]) == {"log E", "alpha", "beta"}
+    by_cost = {one["optimizer"]: one for one in record["allocations"]}
+    spent = 6 * 1.5 * by_cost["muon"]["size"] * by_cost["muon"]["tokens"]
+    assert spent == pytest.approx(by_cost["muon"]["flops"], rel=1e-9)
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page
+    assert page.count("<table>") == page.count("</table>") >= 10
+    assert "Rescalings against lion" in page
+    latex = (out / "fit.tex").read_text()
+    assert latex.count(r"\toprule") == page.count("<table>")
+    assert "L = E + A\\_o N\\textasciicircum{}-alpha" in latex
+    assert "Most influential runs" in capsys.readouterr().out
+
+
+TOML = """
+name = "mine"
+grouped = ["A"]
+[[terms]]
+coefficient = "E"
+[[terms]]
+coefficient = "A"
+powers = { N = "alpha", D = "alpha" }
+"""
+
+
+def test_a_law_of_ones_own_is_fitted(cells, tmp_path):
+    (tmp_path / "mine.toml").write_text(TOML)
+    out = tmp_path / "report"
+    own = ["--law", str(tmp_path / "mine.toml"), "--basic"]
+    assert run_command(shared(cells, out, *own)) == 0
+    record = json.loads((out / "fit.json").read_text())
+    assert record["law"] == "L = E + A_o N^-alpha D^-alpha"
+    assert len(record["parameters"]["A"]) == 3
+    assert record["allocations"] == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--reference", "sgd"], "--reference 'sgd' has no rows; there are: adamw, muon, lion"),
+        (["--law", "kaplan"], "--law 'kaplan' is unknown; there are: chinchilla, shared"),
+        (["--law", "chinchilla"], "nothing that differs between optimizers"),
+        (["--optimizer-column", ""], "--law shared needs --optimizer-column"),
+        (["--optimizer-column", "name"], "no column 'name'; it has: N, D, loss, opt"),
+        (["--keep", "N"], "condition 'N' must be COLUMN OPERATOR VALUE"),
+        (["--keep", "N<big"], "N < 'big' compares with what is no number"),
+        (["--keep", "N<1"], "no rows left to fit"),
+        (["--holdout", "opt=lion"], "--holdout sets aside rows of lion"),
+        (["--predict", "N=1e9"], "must name N and D"),
+        (["--predict", "N=1e9,D=x"], "'D=x' must be NAME=NUMBER"),
+        (["--relative-cost", "sgd=2"], "no rows of 'sgd'"),
+        (["--relative-cost", "muon=0"], "must be NAME=NUMBER with a positive number"),
+        (["--penalty", "0.5"], "--penalty must be at least 1"),
+        (["--max-loss", "0"], "--max-loss must be positive"),
+        (["--keep", "N<2e8", "D<1.2e10"], "N is 1.3e+08 in every row"),
+    ],
+)
+def test_what_a_shared_fit_cannot_use_is_named(cells, tmp_path, capsys, extra, message):
+    assert run_command(shared(cells, tmp_path / "out", "--basic", *extra)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_optimizer_with_too_few_cells_is_named(cells, tmp_path, capsys):
+    frame = pd.read_csv(cells)
+    frame.loc[:2, "opt"] = "few"
+    frame.to_csv(cells, index=False)
+    assert run_command(shared(cells, tmp_path / "out")) == 2
+    assert "'few' has 3 distinct (N, D) cells; at least 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["name = 3 =", "[terms]\nx = 1", '[[terms]]\npowers = {N = "a"}'])
+def test_a_broken_law_file_is_named(cells, tmp_path, capsys, text):
+    (tmp_path / "mine.toml").write_text(text)
+    law = ["--law", str(tmp_path / "mine.toml")]
+    assert run_command(shared(cells, tmp_path / "out", *law)) == 2
+    assert "mine.toml is no law" in capsys.readouterr().err
+
+
+def test_repeated_runs_are_refused_until_one_says_what_to_do(table, tmp_path, capsys):
+    frame = pd.read_csv(table)
+    frame.loc[len(frame)] = [*frame.iloc[4, :2], frame.final[4] + 0.1, False]
+    frame.to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "out")) == 2
+    assert "lines 6 and 243 have one params and toks but losses" in capsys.readouterr().err
+    losses = []
+    for how, rows in (("least", 240), ("mean", 240)):
+        assert run_command(arguments(table, tmp_path / "out", "--duplicates", how)) == 0
+        losses.append(pd.read_csv(tmp_path / "out/fit.csv").loss.sum())
+        record = json.loads((tmp_path / "out/fit.json").read_text())
+        assert record["rows"] == rows
+        assert any("1 rows repeat" in sentence for sentence in record["warnings"])
+    assert losses[1] - losses[0] == pytest.approx(0.05, abs=1e-6)
+
+
+def test_diverged_runs_are_left_out_and_counted(table, tmp_path):
+    frame = pd.read_csv(table)
+    frame.loc[3, "final"] = np.nan
+    frame.loc[7, "final"] = 11.0
+    frame.to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "out", "--max-loss", "10")) == 0
+    record = json.loads((tmp_path / "out/fit.json").read_text())
+    assert (record["rows"], record["rows_diverged"], record["rows_dropped"]) == (238, 2, 1)
+
+
+def test_sizes_in_billions_beside_raw_tokens_are_doubted(table, tmp_path):
+    frame = pd.read_csv(table)
+    frame["params"] /= 1e9
+    frame.to_csv(table, index=False)
+    assert run_command(arguments(table, tmp_path / "out")) == 0
+    record = json.loads((tmp_path / "out/fit.json").read_text())
+    assert any("counted in millions or billions?" in said for said in record["warnings"])
+
+
+SLOW_TWO = [pytest.param(name, marks=pytest.mark.slow) for name in ("l1", "mse")]
+
+
+@pytest.mark.parametrize("objective", [*SLOW_TWO, "envelope"])
+def test_the_objective_is_stated(table, tmp_path, capsys, objective):
+    assert run_command(arguments(table, tmp_path / "out", "--objective", objective)) == 0
+    words = {"l1": "the L1 limit", "mse": "squares on loss", "envelope": "penalty 10"}
+    assert words[objective] in " ".join(capsys.readouterr().out.split())
