@@ -127,3 +127,12 @@ def test_the_wheel_installs_into_an_empty_folder_and_holds_only_code(tmp_path):
     )
     found = {path.name for path in tmp_path.iterdir() if not path.name.endswith(".dist-info")}
     assert found - {"bin"} == set(PACKAGES)
+
+
+def test_the_contract_of_simulations_names_every_curve():
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = (c for c in stated["contracts"] if c.get("source_modules") == ["simulate"])
+    modules = {f"theory.{path.stem}" for path in (ROOT / "theory").glob("[!_]*.py")}
+    assert modules - set(contract["forbidden_modules"]) == {
+        f"theory.{name}" for name in ("checks", "euclidean", "newton_schulz", "norms", "problem")
+    }
