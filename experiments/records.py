@@ -129,7 +129,7 @@ def load_record(path: Path, study: str, version: int, config: Any) -> xr.Dataset
 def manifest(study: str, version: int, config: Any, seconds: float) -> dict[str, Any]:
     """Where a record comes from; everything needed to make it again."""
     commit, dirty = _commit()
-    packages = ("jax", "jaxlib", "optax", "optimistix", "numpy", "xarray", "zarr")
+    packages = ("jax", "jaxlib", "optax", "numpy", "xarray", "zarr")
     return {
         "study": study,
         "study_version": version,

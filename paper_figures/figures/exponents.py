@@ -42,7 +42,7 @@ def draw(records: Mapping[str, xr.Dataset]) -> tuple[Figure, pd.DataFrame]:
 
 
 def _panel(axes: Axes, data: xr.Dataset, rows: np.ndarray) -> None:
-    found, form = data.exponent.values, data.form.values.astype(str)
+    found, form = data.exponent.values, np.array(data.form.values.tolist())
     derived, error = data.derived.values, data.exponent_error.values
     axes.barh(rows, np.nan_to_num(derived), height=0.62, color="0.88", zorder=0)
     for name, (colour, marker) in FORMS.items():
