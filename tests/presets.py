@@ -28,7 +28,7 @@ TINY: dict[type, Any] = {
         ExponentsConfig.quick(),
         capacities=(1.5, 0.9),
         sources=(2.2, 1.9),
-        methods=("gd", "preconditioned", "momentum", "sign", "rotated sign"),
+        methods=("gd", "preconditioned", "sign", "rotated gd", "rotated sign"),
     ),
     SchedulesConfig: SchedulesConfig(
         capacities=(1.5,),
