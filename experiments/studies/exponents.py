@@ -42,19 +42,19 @@ SIZES = {
 }
 # Modes held: a problem is padded to the next of these, and one compiled sweep serves them all.
 HELD = {
-    "modes": (4096, 16384),
+    "modes": (2048, 4096, 16384),
     "stochastic": (256, 1024),
     "dense": (128, 256),
     "matrix": (32,),
 }
 QUICK_SIZES = {
-    "modes": (256, 1024, 4096),
+    "modes": (128, 512, 2048),
     "stochastic": (16, 64, 256),
     "dense": (32, 64, 128),
     "matrix": (6, 12, 24),
 }
 CURVE_SIZES = (1e10, 1e11, 1e12)
-CURVE_SPACING, QUICK_CURVE_SPACING = 0.1, 0.2
+CURVE_SPACING, QUICK_CURVE_SPACING = 0.1, 0.3
 LONGEST_CURVE = max(len(method.curve_steps) for method in METHODS.values())
 
 
@@ -75,7 +75,7 @@ class ExponentsConfig:
     horizons: int = 8
     """Longest list of horizons, each twice the one before."""
     small: bool = False
-    """Sizes four times smaller, and exact curves tuned on rates twice as far apart."""
+    """Smaller sizes, and exact curves tuned on rates three times as far apart."""
     seed: int = 0
     """Of data and rotations."""
 
