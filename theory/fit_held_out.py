@@ -205,7 +205,7 @@ def _best(points: jax.Array, terms: Design, fit: FormFit, kept: np.ndarray) -> n
 def _predictable(gradient: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Which runs the rest can predict: their gradients lie in the space that the rest spans."""
     kept = gradient[~out]
-    _, values, axes = np.linalg.svd(kept, full_matrices=True)
+    _, values, axes = np.linalg.svd(kept, full_matrices=kept.shape[0] < kept.shape[1])
     flat = np.ones(axes.shape[0], dtype=bool)
     flat[: values.size] = values <= _FLAT * values[0]
     return np.all(np.abs(gradient @ axes[flat].T) <= _ASIDE, axis=1)

@@ -36,7 +36,8 @@ def unidentified(form: LawForm, data: GroupedRuns) -> tuple[str, ...]:
         exponents = terms.forms @ point
         shares = jax.nn.softmax(exponents, axis=1)
         gradient = np.asarray(jnp.einsum("nkp,nk->np", terms.forms, shares))
-        _, values, axes = np.linalg.svd(gradient, full_matrices=True)
+        wide = gradient.shape[0] < gradient.shape[1]
+        _, values, axes = np.linalg.svd(gradient, full_matrices=wide)
         flat = np.ones(axes.shape[0], dtype=bool)
         flat[: values.size] = values <= _FLAT * values[0]
         open_ones &= np.any(np.abs(axes[flat]) > _SHARE, axis=0)
