@@ -14,8 +14,8 @@ import numpy as np
 from theory.accelerated import heavy_ball, nesterov
 from theory.decomposition import Decomposition
 from theory.grouped_runs import GroupedRuns, grouped_runs
-from theory.linear_methods import gd, preconditioned_gd
-from theory.problem import MAX_SIZE, PowerLawQuadratic
+from theory.linear_methods import gd, gd_asymptote, loss_exponents, preconditioned_gd
+from theory.problem import MAX_SIZE, PowerLawQuadratic, power_law
 
 REFERENCE = "gd"
 # No method here has any bias left after so many steps on 1e5 modes.
@@ -168,3 +168,22 @@ def noisy_runs(
         (losses * np.exp(errors)).ravel(),
         np.repeat(names, cells.size.size),
     )
+
+
+def derived_law(capacity: float, source: float, noise_variance: float, rate: float) -> np.ndarray:
+    """The law of GD on the edges, without a fit.
+
+    Args:
+        capacity: a.
+        source: b.
+        noise_variance: sigma^2.
+        rate: learning rate of GD.
+
+    Returns:
+        E, A, alpha, B and beta: sigma^2/2, 1/(2 alpha), b - 1, the loss after one step of the
+        asymptote, and alpha/a.
+    """
+    problem = power_law(capacity, source, 1.0, noise_variance)
+    alpha, beta = (float(value) for value in loss_exponents(problem))
+    tokens = float(gd_asymptote(problem, rate, 1.0))
+    return np.array([noise_variance / 2, 1 / (2 * alpha), alpha, tokens, beta])

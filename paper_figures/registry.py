@@ -18,8 +18,10 @@ from paper_figures.figures import (
     bigram,
     bounds,
     chinchilla,
+    conditioning,
     decomposition,
     exponents,
+    rescaling,
     schedules,
     spectral,
     strategies,
@@ -79,6 +81,16 @@ FIGURES: dict[str, Figure] = {
     ),
     "batch_size": Figure(
         "critical batch, surge and the hyperbola", ("batch_size",), batch_size.draw
+    ),
+    "conditioning": Figure(
+        "ill-conditioning: correlations and profiles, separate against shared",
+        ("conditioning",),
+        conditioning.draw,
+    ),
+    "rescaling": Figure(
+        "rescaling factors, rejected sharing, extrapolation against cells",
+        ("optimizers", "conditioning"),
+        rescaling.draw,
     ),
 }
 

@@ -6,7 +6,9 @@ from typing import Any
 from experiments.config import quick_config
 from experiments.studies.batch_size import BatchSizeConfig
 from experiments.studies.bounds import BoundsConfig
+from experiments.studies.conditioning import ConditioningConfig
 from experiments.studies.exponents import ExponentsConfig
+from experiments.studies.optimizers import OptimizersConfig
 from experiments.studies.schedules import SchedulesConfig
 from experiments.studies.spectral import SpectralConfig
 from experiments.studies.tuning_laws import TuningLawsConfig
@@ -23,6 +25,18 @@ TINY: dict[type, Any] = {
         batches=(1.0, 64.0),
         horizons=(1, 4, 40),
         seeds=2,
+    ),
+    ConditioningConfig: ConditioningConfig(
+        sources=("law",), cells=(12,), spans=(4.0,), repeats=3, starts=8, points=9
+    ),
+    # Fit and held-out refit have one shape with five starts, and share a compilation.
+    OptimizersConfig: OptimizersConfig(
+        preconditioners=(0.1,),
+        cells=12,
+        repeats=4,
+        draws=50,
+        starts=5,
+        forms=("shared", "beta free"),
     ),
     ExponentsConfig: replace(
         ExponentsConfig.quick(),

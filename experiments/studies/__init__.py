@@ -4,9 +4,11 @@ from experiments.studies import (
     batch_size,
     bigram,
     bounds,
+    conditioning,
     decomposition,
     emergence,
     exponents,
+    optimizers,
     schedules,
     spectral,
     tuning_laws,
@@ -25,5 +27,7 @@ STUDIES: dict[str, Study] = {
         bounds,
         tuning_laws,
         batch_size,
+        optimizers,
+        conditioning,
     )
 }

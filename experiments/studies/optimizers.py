@@ -1,5 +1,6 @@
 """Sharing exponents between optimizers: right where constants differ, caught where exponents do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from experiments.optimizer_runs import (
     Cells,
     Optimizer,
     bent_cells,
+    derived_law,
     edge_cells,
     exact_losses,
     noisy_runs,
@@ -22,14 +24,13 @@ from experiments.optimizer_tables import summary
 from experiments.progress import Progress
 from experiments.records import with_units
 from experiments.study import Study
-from theory.checks import check_real
+from theory.checks import check_choice, check_real
 from theory.fit_comparison import judged, nested_test
 from theory.fit_held_out import held_out
 from theory.fit_resampling import bootstrap_form
 from theory.fit_uncertainty import percentile_intervals
 from theory.grouped_runs import GroupedRuns
 from theory.law_forms import SEPARATE, SHARED, freed
-from theory.linear_methods import gd_asymptote, loss_exponents
 from theory.problem import power_law
 from theory.shared_fitting import FormFit, fit_form, shared_law_of
 
@@ -62,7 +63,7 @@ class OptimizersConfig:
     """Of heavy ball."""
     nesterov_momentum: float = 0.75
     """Of Nesterov's method."""
-    preconditioners: tuple[float, ...] = (0.02, 0.05, 0.1, 0.25, 0.5)
+    preconditioners: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
     """Exponents p of the preconditioner lam^-p of a fifth optimizer, one a case."""
     cells: int = 16
     """Cells of an optimizer, half of them on each edge."""
@@ -78,7 +79,9 @@ class OptimizersConfig:
     """Draws of the noise."""
     draws: int = 400
     """Bootstrap refits behind the intervals of the rescalings."""
-    starts: int = 4
+    forms: tuple[str, ...] = tuple(FORMS)
+    """Laws compared, the shared one first, the widest last."""
+    starts: int = 16
     """Random starts of a fit."""
     seed: int = 0
     """Of noise, starts and resampling."""
@@ -86,7 +89,7 @@ class OptimizersConfig:
     @classmethod
     def quick(cls) -> "OptimizersConfig":
         """Fewer cases and draws."""
-        return cls(preconditioners=(0.05, 0.25), repeats=3, draws=100)
+        return cls(preconditioners=(0.05,), repeats=3, draws=100)
 
 
 def compute(config: OptimizersConfig, progress: Progress) -> xr.Dataset:
@@ -103,13 +106,19 @@ def compute(config: OptimizersConfig, progress: Progress) -> xr.Dataset:
             parts.append(_case(config, case == BENT, exponent, progress))
     dataset = xr.concat(parts, "case").assign_coords(case=list(cases))
     dataset = dataset.assign(preconditioner=("case", list(cases.values())))
-    dataset = dataset.assign(_intervals(config)).assign(derived=("parameter", _derived(config)))
-    dataset = dataset.assign_coords(parameter=["E", "A", "alpha", "B", "beta"])
+    dataset = dataset.assign(_intervals(config))
+    law = derived_law(config.capacity, config.source, config.noise_variance, config.rate)
+    dataset = dataset.assign(derived=("parameter", law))
+    dataset = dataset.assign_coords(parameter=list(SHARED.symbols))
     dataset.attrs |= {"level": config.level, "noise": config.noise}
     return with_units(dataset, held_out="loss", misfit="log loss")
 
 
 def _check(config: OptimizersConfig) -> None:
+    for form in config.forms:
+        check_choice("forms", form, tuple(FORMS))
+    if config.forms[:1] != ("shared",) or len(set(config.forms)) < max(len(config.forms), 2):
+        raise ValueError(f"`forms` must name `shared` first and then others, got {config.forms}.")
     check_real("noise_variance", config.noise_variance, above=0.0)
     check_real("preconditioners", config.preconditioners, above=0.0, below=1.0)
     check_real("cells", config.cells, at_least=8)
@@ -151,17 +160,16 @@ def _optimizers(config: OptimizersConfig, exponent: float) -> dict[str, Optimize
     return same | {"preconditioned": preconditioned(config.rate, exponent)}
 
 
-def runs_of(config: OptimizersConfig, bent: bool, exponent: float, draw: int) -> GroupedRuns:
+def runs_of(config: OptimizersConfig, bent: bool, exponent: float) -> Callable[[int], GroupedRuns]:
     """The runs of a case.
 
     Args:
         config: of the study.
         bent: the design, as of `cells_of`.
         exponent: p of the fifth optimizer; 0 makes it the reference again.
-        draw: number of the draw of the noise; negative for the exact losses.
 
     Returns:
-        A `GroupedRuns`.
+        Number of the draw of the noise to a `GroupedRuns`; negative for the exact losses.
     """
     optimizers = _optimizers(config, exponent)
     cells = cells_of(config, bent)[0]
@@ -169,24 +177,30 @@ def runs_of(config: OptimizersConfig, bent: bool, exponent: float, draw: int) ->
         power_law, config.capacity, config.source, noise_variance=config.noise_variance
     )
     losses = exact_losses(problem, optimizers, cells)
-    key = jax.random.fold_in(jax.random.key(config.seed), max(draw, 0))
-    noise = config.noise if draw >= 0 else 0.0
-    return noisy_runs(tuple(optimizers), cells, losses, noise, key)
+
+    def drawn(draw: int) -> GroupedRuns:
+        key = jax.random.fold_in(jax.random.key(config.seed), max(draw, 0))
+        noise = config.noise if draw >= 0 else 0.0
+        return noisy_runs(tuple(optimizers), cells, losses, noise, key)
+
+    return drawn
 
 
 def _case(config: OptimizersConfig, bent: bool, exponent: float, progress: Progress) -> xr.Dataset:
     far = cells_of(config, bent)[1]
-    fits = _fits(config, runs_of(config, bent, exponent, -1))
+    drawn = runs_of(config, bent, exponent)
+    fits = _fits(config, drawn(-1))
     misfit = [float(np.std(fit.residuals)) for fit in fits.values()]
     exact = shared_law_of(fits["shared"], REFERENCE)
     progress.advance()
-    seen = []
+    seen: list[xr.Dataset] = []
     for draw in range(config.repeats):
-        fits = _fits(config, runs_of(config, bent, exponent, draw))
+        fits = _fits(config, drawn(draw))
         seen.append(_judged(fits, np.tile(far, len(exact.optimizers))))
         progress.advance()
     symbols = [float(getattr(exact.of(REFERENCE), name)) for name in LAW]
-    return xr.concat(seen, "repeat").assign(
+    draws = xr.concat(seen, "repeat")
+    return draws.assign(
         misfit=("form", misfit),
         law=("parameter", symbols),
         tokens_rescaling=("optimizer", np.asarray(exact.tokens_rescaling)),
@@ -201,8 +215,8 @@ LAW = ("irreducible", "size_coefficient", "size_exponent", "tokens_coefficient",
 def _fits(config: OptimizersConfig, data: GroupedRuns) -> dict[str, FormFit]:
     key = jax.random.key(config.seed)
     return {
-        name: fit_form(data, form, delta=config.delta, starts=config.starts, key=key)
-        for name, form in FORMS.items()
+        name: fit_form(data, FORMS[name], delta=config.delta, starts=config.starts, key=key)
+        for name in config.forms
     }
 
 
@@ -217,16 +231,17 @@ def _judged(fits: dict[str, FormFit], far: np.ndarray) -> xr.Dataset:
             "aic": ("form", [candidate.aic for candidate in found]),
             "bic": ("form", [candidate.bic for candidate in found]),
             "p_value": ("form", [np.nan, *tests]),
-            "beta": ("optimizer", fits["beta free"].symbols["beta"]),
+            "agreement": ("form", [fit.agreement for fit in fits.values()]),
         },
-        coords={"form": list(FORMS), "optimizer": list(narrow.data.groups)},
+        coords={"form": list(fits), "optimizer": list(narrow.data.groups)},
     )
 
 
 def _intervals(config: OptimizersConfig) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Rescalings of the first noisy draw with their bootstrap intervals."""
-    fit = _fits(config, runs_of(config, False, 0.0, 0))["shared"]
-    resampled = bootstrap_form(fit, config.draws, jax.random.key(config.seed)).law(REFERENCE)
+    data, key = runs_of(config, False, 0.0)(0), jax.random.key(config.seed)
+    fit = fit_form(data, SHARED, delta=config.delta, starts=config.starts, key=key)
+    resampled = bootstrap_form(fit, config.draws, key).law(REFERENCE)
     law = shared_law_of(fit, REFERENCE)
     found = {}
     for name in ("size_rescaling", "tokens_rescaling"):
@@ -235,14 +250,6 @@ def _intervals(config: OptimizersConfig) -> dict[str, tuple[tuple[str, ...], np.
         rows = np.stack([ends[0], middle, ends[1]])
         found[f"{name}_interval"] = (("end", "optimizer"), rows)
     return found
-
-
-def _derived(config: OptimizersConfig) -> list[float]:
-    """E, A, alpha, B and beta of the reference, without a fit."""
-    problem = power_law(config.capacity, config.source, 1e9, config.noise_variance)
-    alpha, beta = (float(value) for value in loss_exponents(problem))
-    tokens = float(gd_asymptote(problem, config.rate, 1.0))
-    return [config.noise_variance / 2, 1 / (2 * alpha), alpha, tokens, beta]
 
 
 STUDY = Study(

@@ -62,7 +62,7 @@ def _panel(axes: Axes, data: xr.Dataset, rows: np.ndarray) -> None:
         axes.plot(
             np.full(beyond.sum(), 3.3), rows[beyond], marker, color=colour, ms=4.5, mfc="none"
         )
-    axes.axvline(FARTHEST + 0.1, color=BLACK, lw=0.5, ls=":")
+    axes.axvline(FARTHEST + 0.1, ymax=0.9, color=BLACK, lw=0.5, ls=":")
     axes.text(3.3, len(rows) - 0.4, "above 3\nor none", ha="center", fontsize=7)
     axes.set(xlim=(0, 3.7), ylim=(-0.7, len(rows) + 0.9), xticks=[0, 1, 2, 3])
     axes.tick_params(axis="y", length=0)
