@@ -18,7 +18,7 @@ from simulate.trajectory import simulate
 CRITERIA = ("mean gradient", "final loss")
 # Recordings in the shortest run, and in every doubling after it.
 POINTS = 16
-# The final loss is the mean over this many recordings, a sixteenth of the run.
+# The final loss is the mean over this many recordings: at 15/16 of the run and at its end.
 LAST = 2
 
 

@@ -4,7 +4,8 @@ LMO methods with momentum on a small matrix quadratic, every combination of lear
 and batch size run, every budget read off the same runs. Two criteria are minimised. `mean
 gradient`: the dual norm of the exact gradient, averaged over the run (trapezoids between 16
 recordings in each doubling) and over seeds: what the bounds bound. `final loss`: the loss above its
-minimum, mean of the records at 15/16 of the run and at its end of the run and over seeds: what is tuned in practice.
+minimum, mean of the records at 15/16 of the run and at its end, and over seeds: what is tuned in
+practice.
 """
 
 from dataclasses import dataclass, replace
