@@ -93,7 +93,8 @@ def matrix(problem: PowerLawQuadratic, key: jax.Array, alignment: str) -> Any:
     return matrix_quadratic(problem, alignment=alignment, key=key)
 
 
-def _gd_exponent(problem: PowerLawQuadratic) -> float:
+def gd_exponent(problem: PowerLawQuadratic) -> float:
+    """(b - 1)/a."""
     return float(loss_exponents(problem)[1])
 
 
@@ -102,15 +103,17 @@ def _preconditioned_exponent(problem: PowerLawQuadratic) -> float:
 
 
 def _sgd_exponent(problem: PowerLawQuadratic) -> float:
-    beta = _gd_exponent(problem)
+    beta = gd_exponent(problem)
     return beta / (1 + beta)
 
 
-def _sign_exponent(problem: PowerLawQuadratic) -> float:
+def sign_exponent(problem: PowerLawQuadratic) -> float:
+    """Of sign descent; NaN where it has none."""
     return sign_descent_exponents(problem).beta
 
 
-def _none(problem: PowerLawQuadratic) -> float:
+def no_exponent(problem: PowerLawQuadratic) -> float:
+    """NaN: none is derived."""
     del problem
     return np.nan
 
@@ -127,7 +130,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         sgd,
         (0.6, 2.4),
-        _gd_exponent,
+        gd_exponent,
         "(b-1)/a",
         curve=lambda p, rate, t: gd(p, rate, t).optimization,
     ),
@@ -147,7 +150,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         sgd,
         (0.3, 4.2),
-        _gd_exponent,
+        gd_exponent,
         "GD with the rate eta/(1-momentum)",
         hyperparameters={"momentum": MOMENTUM},
         curve=lambda p, rate, t: heavy_ball_curve(p, rate, MOMENTUM, t).optimization,
@@ -158,7 +161,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         nesterov,
         (0.3, 2.4),
-        _gd_exponent,
+        gd_exponent,
         "GD with the rate eta/(1-momentum)",
         hyperparameters={"momentum": MOMENTUM},
         curve=lambda p, rate, t: nesterov_curve(p, rate, MOMENTUM, t).optimization,
@@ -182,7 +185,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         normalized_sgd,
         (0.004, 0.6),
-        _gd_exponent,
+        gd_exponent,
         "GD's, were eta/|g| to stay near its stability limit",
         curve=_normalized,
         curve_steps=tuple(2.0 ** np.arange(4, 11)),
@@ -194,7 +197,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         signum,
         (0.001, 0.5),
-        _sign_exponent,
+        sign_exponent,
         "2 for b >= a > 1, 2(b-1)/(a-1) for 1 < b < a, none for a <= 1",
         curve=lambda p, rate, t: sign_descent(p, rate, t).optimization,
         # Odd: at even horizons every mode nearer than one step is back at its start.
@@ -207,19 +210,19 @@ METHODS: dict[str, Method] = {
         diagonal,
         signum,
         (0.001, 0.5),
-        _sign_exponent,
+        sign_exponent,
         "sign descent's",
         hyperparameters={"momentum": MOMENTUM},
     ),
-    "lion": Method("Lion", "scion", diagonal, lion, (0.001, 0.5), _sign_exponent, "sign descent's"),
-    "adam": Method("Adam", "adam", diagonal, adam, (0.001, 0.8), _none, "none known"),
+    "lion": Method("Lion", "scion", diagonal, lion, (0.001, 0.5), sign_exponent, "sign descent's"),
+    "adam": Method("Adam", "adam", diagonal, adam, (0.001, 0.8), no_exponent, "none known"),
     "rotated gd": Method(
         "GD, rotated basis",
         "gd",
         rotated,
         sgd,
         (0.6, 2.4),
-        _gd_exponent,
+        gd_exponent,
         "(b-1)/a, whatever the basis",
         kind="dense",
         curve=lambda p, rate, t: gd(p, rate, t).optimization,
@@ -230,7 +233,7 @@ METHODS: dict[str, Method] = {
         rotated,
         signum,
         (0.001, 0.5),
-        _sign_exponent,
+        sign_exponent,
         "sign descent's, were it free of the basis",
         kind="dense",
     ),
@@ -240,7 +243,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         aligned_muon,
         (0.001, 0.5),
-        _sign_exponent,
+        sign_exponent,
         "sign descent's, were its iterations exact",
     ),
     "muon crossed": Method(
@@ -249,7 +252,7 @@ METHODS: dict[str, Method] = {
         partial(matrix, alignment="crossed"),
         muon,
         (0.004, 0.5),
-        _sign_exponent,
+        sign_exponent,
         "sign descent's, were W* and the curvature aligned",
         kind="matrix",
     ),
@@ -259,7 +262,7 @@ METHODS: dict[str, Method] = {
         diagonal,
         aligned_shampoo,
         (0.02, 2.0),
-        _none,
+        no_exponent,
         "none known",
     ),
     "soap": Method(
@@ -268,7 +271,7 @@ METHODS: dict[str, Method] = {
         partial(matrix, alignment="aligned"),
         Soap(),
         (0.004, 0.8),
-        _none,
+        no_exponent,
         "none known",
         kind="matrix",
     ),

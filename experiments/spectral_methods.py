@@ -6,12 +6,13 @@ only where those are the coordinates, and spectral descent sees singular values 
 the bases of A and B.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from experiments.methods import Exponent, gd_exponent, no_exponent, sign_exponent
 from experiments.tuned_curves import Curve, rate_grid
 from simulate.adaptive import adam
 from simulate.lmo import normalized_sgd, signum, spectral_descent
@@ -19,10 +20,10 @@ from simulate.optimizers import OptimizerFactory, sgd
 from simulate.shampoo import shampoo
 from simulate.soap import soap
 from simulate.tuning import Tuned, tune_learning_rate
-from theory.linear_methods import gd, loss_exponents
+from theory.linear_methods import gd
 from theory.normalized_methods import normalized_gd
 from theory.problem import PowerLawQuadratic
-from theory.sign_methods import sign_descent, sign_descent_exponents
+from theory.sign_methods import sign_descent
 from theory.spectrum import Spectrum
 
 # A rate is judged by its two neighbours: methods with steps of fixed length have needles.
@@ -30,20 +31,6 @@ SPACING = 0.1
 WIDTH = 1
 
 Modes = PowerLawQuadratic | Spectrum
-Exponent = Callable[[PowerLawQuadratic], float]
-
-
-def _gd_exponent(problem: PowerLawQuadratic) -> float:
-    return float(loss_exponents(problem)[1])
-
-
-def _sign_exponent(problem: PowerLawQuadratic) -> float:
-    return sign_descent_exponents(problem).beta
-
-
-def _unknown(problem: PowerLawQuadratic) -> float:
-    del problem
-    return np.nan
 
 
 def _gd_curve(modes: Modes, rate: float, steps: np.ndarray) -> np.ndarray:
@@ -78,7 +65,7 @@ class Method:
     optimizer: OptimizerFactory
     rates: tuple[float, float]
     text_rates: tuple[float, float] | None = None
-    derived: Exponent = _unknown
+    derived: Exponent = no_exponent
     curve: Curve | None = None
     sees: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
@@ -88,15 +75,15 @@ _ANY_BASIS = {"aligned": "singular", "turned": "singular", "crossed": "entries"}
 _AVERAGES = {"momentum": 0.0, "second_momentum": 0.95}
 
 METHODS: dict[str, Method] = {
-    "gd": Method(sgd, (0.5, 2.6), (0.5, 2.6), _gd_exponent, _gd_curve, _ANY_BASIS),
+    "gd": Method(sgd, (0.5, 2.6), (0.5, 2.6), gd_exponent, _gd_curve, _ANY_BASIS),
     "normalized_sgd": Method(
-        normalized_sgd, (0.005, 0.6), (0.01, 1.0), _gd_exponent, _normalized_curve, _ANY_BASIS
+        normalized_sgd, (0.005, 0.6), (0.01, 1.0), gd_exponent, _normalized_curve, _ANY_BASIS
     ),
     "sign": Method(
         signum,
         (0.002, 0.4),
         (0.0005, 0.2),
-        _sign_exponent,
+        sign_exponent,
         _sign_curve,
         {"aligned": "singular", "crossed": "entries"},
     ),
@@ -105,7 +92,7 @@ METHODS: dict[str, Method] = {
         spectral_descent,
         (0.008, 0.5),
         (0.005, 0.6),
-        _sign_exponent,
+        sign_exponent,
         _sign_curve,
         {"aligned": "singular", "turned": "singular"},
     ),
