@@ -137,9 +137,8 @@ def _limits(optimization: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     correction = np.where((shrink >= 0) & (shrink <= SHRINKS), shrink / (1 - shrink) * now, np.nan)
     correction = np.where(np.abs(now) <= SAME * best, np.nan_to_num(correction), correction)
     correction = correction / best
-    return np.where(
-        np.abs(correction) <= MAX_CORRECTION, best * (1 + correction), np.nan
-    ), correction
+    known = np.abs(correction) <= MAX_CORRECTION
+    return np.where(known, best * (1 + correction), np.nan), correction
 
 
 def _longest_run(good: np.ndarray) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from experiments.criterion import power_law_fit
 from experiments.tables import Table
 
 # An exponent is gradient descent's if it is within this part of it.
@@ -114,9 +115,9 @@ def _shares(row: xr.Dataset) -> str:
 def _rate_exponent(row: xr.Dataset) -> str:
     """Exponent of the tuned rate over the longer horizons, with its standard error."""
     known = np.isfinite(row.steps.values)
-    x, y = np.log(row.steps.values[known][-5:]), np.log(row.learning_rate.values[known][-5:])
-    weights = np.linalg.pinv(np.stack([x, np.ones_like(x)]).T)
-    slope, level = weights @ y
-    scatter = np.sqrt(np.sum((y - slope * x - level) ** 2) / (x.size - 2))
-    error = np.hypot(scatter, row.log_rate_error.values[known][-5:].mean())
-    return f"{slope:.2f} +- {error * np.linalg.norm(weights[0]):.2f}"
+    steps, rates = row.steps.values[known][-5:], row.learning_rate.values[known][-5:]
+    exponent, error, _ = power_law_fit(steps, rates)
+    # What the errors of single rates add to a slope over steps spread this far.
+    spread = np.std(np.log(steps)) * np.sqrt(steps.size)
+    tuned = row.log_rate_error.values[known][-5:].mean() / spread
+    return f"{-exponent:.2f} +- {np.hypot(error, tuned):.2f}"

@@ -118,9 +118,10 @@ def no_exponent(problem: PowerLawQuadratic) -> float:
     return np.nan
 
 
-def _normalized(problem: PowerLawQuadratic, rate: float, steps: np.ndarray) -> Any:
+def normalized_curve(modes: Any, rate: float, steps: np.ndarray) -> Any:
+    """Optimization error of normalized GD on a problem or a spectrum."""
     whole = steps.astype(int)
-    return normalized_gd(problem, np.full(int(whole[-1]), rate)).optimization[whole]
+    return normalized_gd(modes, np.full(int(whole[-1]), rate)).optimization[whole]
 
 
 METHODS: dict[str, Method] = {
@@ -187,7 +188,7 @@ METHODS: dict[str, Method] = {
         (0.004, 0.6),
         gd_exponent,
         "GD's, were eta/|g| to stay near its stability limit",
-        curve=_normalized,
+        curve=normalized_curve,
         curve_steps=tuple(2.0 ** np.arange(4, 11)),
         curve_rates=(5e-4, 0.6),
     ),

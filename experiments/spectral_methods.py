@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.methods import Exponent, gd_exponent, no_exponent, sign_exponent
+from experiments.methods import (
+    Exponent,
+    gd_exponent,
+    no_exponent,
+    normalized_curve,
+    sign_exponent,
+)
 from experiments.tuned_curves import Curve, rate_grid
 from simulate.adaptive import adam
 from simulate.lmo import normalized_sgd, signum, spectral_descent
@@ -21,7 +27,6 @@ from simulate.shampoo import shampoo
 from simulate.soap import soap
 from simulate.tuning import Tuned, tune_learning_rate
 from theory.linear_methods import gd
-from theory.normalized_methods import normalized_gd
 from theory.problem import PowerLawQuadratic
 from theory.sign_methods import sign_descent
 from theory.spectrum import Spectrum
@@ -35,11 +40,6 @@ Modes = PowerLawQuadratic | Spectrum
 
 def _gd_curve(modes: Modes, rate: float, steps: np.ndarray) -> np.ndarray:
     return np.asarray(gd(modes, rate, steps).bias)
-
-
-def _normalized_curve(modes: Modes, rate: float, steps: np.ndarray) -> np.ndarray:
-    whole = steps.astype(int)
-    return np.asarray(normalized_gd(modes, np.full(int(whole[-1]), rate)).bias)[whole]
 
 
 def _sign_curve(modes: Modes, rate: float, steps: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ _AVERAGES = {"momentum": 0.0, "second_momentum": 0.95}
 METHODS: dict[str, Method] = {
     "gd": Method(sgd, (0.5, 2.6), (0.5, 2.6), gd_exponent, _gd_curve, _ANY_BASIS),
     "normalized_sgd": Method(
-        normalized_sgd, (0.005, 0.6), (0.01, 1.0), gd_exponent, _normalized_curve, _ANY_BASIS
+        normalized_sgd, (0.005, 0.6), (0.01, 1.0), gd_exponent, normalized_curve, _ANY_BASIS
     ),
     "sign": Method(
         signum,
