@@ -123,7 +123,16 @@ def load_record(path: Path, study: str, version: int, config: Any) -> xr.Dataset
             )
     if dataset.attrs.get("digest") != digest(dataset):
         raise UserError(f"the record {path} is incomplete or damaged. {advice}")
-    return dataset
+    return _in_order(dataset)
+
+
+def _in_order(dataset: xr.Dataset) -> xr.Dataset:
+    """The same variables by name: zarr lists them as they arrive, another order at every load."""
+    data, coordinates = (
+        {name: group[name].variable for name in sorted(group)}
+        for group in (dataset.data_vars, dataset.coords)
+    )
+    return xr.Dataset(data, coordinates, dataset.attrs)
 
 
 def manifest(study: str, version: int, config: Any, seconds: float) -> dict[str, Any]:

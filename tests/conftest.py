@@ -1,5 +1,6 @@
 """Fixtures that several files share."""
 
+import matplotlib.pyplot as plt
 import pytest
 
 
@@ -9,3 +10,10 @@ def results(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if base.name.startswith("popen-") else base
     return folder / "records"
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    """A drawing left open by one test must not be seen by another on the same worker."""
+    yield
+    plt.close("all")

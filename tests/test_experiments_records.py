@@ -48,6 +48,16 @@ def test_a_record_reads_as_it_was_computed(toy, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_a_record_lists_its_variables_by_name_whatever_the_order_on_disk(tmp_path):
+    size = {"z": 2, "a": 3, "m": 1}
+    parts = {name.upper(): (name, np.arange(length)) for name, length in size.items()}
+    coordinates = {name: np.arange(length) for name, length in size.items()}
+    save_record(xr.Dataset(parts, coordinates), tmp_path / "r", "s", 1, CONFIG, 0.0)
+    dataset = load_record(tmp_path / "r", "s", 1, CONFIG)
+    assert list(dataset.data_vars) == ["A", "M", "Z"]
+    assert list(dataset.coords) == list(dataset.sizes) == ["a", "m", "z"]
+
+
 def test_asked_again_nothing_is_computed(toy, tmp_path):
     first, _ = run(toy, tmp_path)
     again, computed = run(toy, tmp_path)
