@@ -86,7 +86,7 @@ def _sweep(
 
     def one(configuration: dict[str, jax.Array], key: jax.Array) -> Trajectory:
         stated = {name: value for name, value in configuration.items() if name in fields}
-        dtype = problem.target.dtype
+        dtype = jax.tree.leaves(problem.init())[0].dtype
         changed = dataclasses.replace(
             problem, **{name: value.astype(dtype) for name, value in stated.items()}
         )

@@ -41,6 +41,7 @@ class Trajectory:
         loss: population loss at those times, [..., P]; infinite from divergence on, never NaN.
         diverged_at: recording step at which divergence was seen, [...]; -1 if never.
         observed: what an observer returned at those times, leaves [..., P, ...]; None without one.
+            From divergence on it tells nothing.
     """
 
     steps: jax.Array
@@ -131,7 +132,7 @@ def simulate(
 
     Returns:
         A `Trajectory` with loss [P]. A run whose loss exceeds 1e6 times its first value, or is not
-        finite, at a recording time has diverged: it stops there.
+        finite, at a recording time has diverged: its losses are infinite from there on.
 
     Raises:
         ValueError: if the steps are not increasing whole numbers, or a hyperparameter is infinite
@@ -183,8 +184,9 @@ def run(
 
     def advance(carry: tuple, target: jax.Array) -> tuple:
         (params, state), now, diverged_at = carry
-        count = jnp.where(diverged_at == NEVER, target - now, 0)
-        params, state = _repeat(one_step, (params, state), now, count, problem.unroll)
+        # The step count must not depend on the run: in a sweep every configuration would count,
+        # and draw its noise, for itself.
+        params, state = _repeat(one_step, (params, state), now, target - now, problem.unroll)
         loss = problem.loss(params)
         bad = ~(loss <= DIVERGENCE_FACTOR * first_loss)  # also catches NaN
         diverged_at = jnp.where((diverged_at == NEVER) & bad, target, diverged_at)

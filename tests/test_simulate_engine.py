@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from simulate.least_squares import least_squares
 from simulate.optimizers import nesterov, sgd
@@ -234,3 +235,25 @@ def test_a_static_batch_size_is_not_swept():
     problem = least_squares(PROBLEM, 2, sample_rows=True)
     with pytest.raises(ValueError, match="batch_size"):
         sweep(problem, sgd, [0, 1], {"learning_rate": [0.1], "batch_size": [4]})
+
+
+def shapes_drawn(jaxpr):
+    """Shapes of all random bits drawn anywhere in a computation."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "random_bits":
+            found.append(equation.outvars[0].aval.shape)
+        for inner in jaxprs_in_params(equation.params):
+            found += shapes_drawn(inner)
+    return found
+
+
+def test_noise_is_drawn_once_a_seed_whatever_the_number_of_configurations():
+    problem = least_squares(PROBLEM, 2)
+    keys, configurations = jax.random.split(jax.random.key(0), 3), {"learning_rate": jnp.ones(7)}
+    traced = jax.make_jaxpr(_sweep, static_argnums=(1, 5))(
+        problem, sgd, jnp.array([0, 4]), configurations, keys, None
+    )
+    drawn = shapes_drawn(traced.jaxpr)
+    assert drawn
+    assert all(3 in shape and 7 not in shape for shape in drawn)
