@@ -140,11 +140,15 @@ def _certificate(analysis: Analysis) -> Table:
 
 
 def _correlations(analysis: Analysis) -> Table:
-    """All of them for a small law, those that the optimizers share for a large one."""
+    """All of a small law; of a large one what the optimizers share, or the first's own."""
     labels, correlation = analysis.fit.labels, analysis.conditions.correlation
-    chosen = [k for k, label in enumerate(labels) if "[" not in label]
-    if len(labels) <= _SHOWN_CORRELATIONS or not chosen:
-        chosen = list(range(min(len(labels), _SHOWN_CORRELATIONS)))
+    first = analysis.fit.data.groups[0]
+    if len(labels) <= _SHOWN_CORRELATIONS:
+        chosen = list(range(len(labels)))
+    else:
+        chosen = [k for k, label in enumerate(labels) if "[" not in label] or [
+            k for k, label in enumerate(labels) if label.endswith(f"[{first}]")
+        ]
     rows = tuple((labels[k], *(f"{correlation[k, m]:+.3f}" for m in chosen)) for k in chosen)
     columns = ("", *(labels[k] for k in chosen))
     return Table("Correlation, centred parameters", columns, rows)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import rich.table
 from rich.console import Console
+from rich.markup import escape
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ def format_cell(value: object) -> str:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Draws a table; numbers are right-aligned."""
-    drawn = rich.table.Table(title=table.title, title_justify="left", caption=table.note or None)
+    """Draws a table; numbers are right-aligned, and brackets are text."""
+    drawn = rich.table.Table(
+        title=escape(table.title), title_justify="left", caption=escape(table.note) or None
+    )
     for position, column in enumerate(table.columns):
         numeric = all(isinstance(row[position], int | float) for row in table.rows)
-        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        drawn.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(format_cell(cell) for cell in row))
+        drawn.add_row(*(escape(format_cell(cell)) for cell in row))
     console.print(drawn)
 
 

@@ -109,5 +109,13 @@ def test_a_table_prints_title_cells_and_note():
         assert text in shown
 
 
+def test_brackets_in_a_table_are_text_not_markup():
+    console = Console(file=io.StringIO(), width=80)
+    print_table(Table("a [bold]", ("", "log E[x]"), (("log A'[adamw]", "[1, 2]"),), "[n]"), console)
+    shown = console.file.getvalue()
+    for text in ("a [bold]", "log E[x]", "log A'[adamw]", "[1, 2]", "[n]"):
+        assert text in shown
+
+
 def test_output_to_a_file_is_wide_enough_for_the_validation_table():
     assert plain_console().width == 120

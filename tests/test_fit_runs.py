@@ -1,12 +1,19 @@
 """`quadlaw fit` from a file to a report, and its refusals."""
 
+import html
 import json
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.cli import run_command
+from experiments.fit_tables import _correlations
+from theory.law_forms import SEPARATE, parameter_labels
 
 from .test_theory_fitting import TRUE, design
 from .test_theory_shared_fitting import synthetic
@@ -185,6 +192,62 @@ def test_a_shared_law_reports_rescalings_diagnostics_and_predictions(cells, tmp_
     assert latex.count(r"\toprule") == page.count("<table>")
     assert "L = E + A\\_o N\\textasciicircum{}-alpha" in latex
     assert "Most influential runs" in capsys.readouterr().out
+
+
+def test_separate_laws_show_the_correlations_of_the_first():
+    labels = parameter_labels(SEPARATE, ("adamw", "muon"))
+    matrix = np.arange(100.0).reshape(10, 10)
+    fit = SimpleNamespace(labels=labels, data=SimpleNamespace(groups=("adamw", "muon")))
+    analysis = SimpleNamespace(fit=fit, conditions=SimpleNamespace(correlation=matrix))
+    table = _correlations(analysis)
+    assert table.columns[1:] == labels[::2]
+    assert all(label.endswith("[adamw]") for label in labels[::2])
+    assert table.rows[1][1:] == ("+20.000", "+22.000", "+24.000", "+26.000", "+28.000")
+
+
+# A browser shows what a parser of the same library would not: pictures it cannot decode, a column
+# wider than the window, a request that leaves the page.
+WATCH = """<script>
+addEventListener("load", () => {
+  const pictures = [...document.images];
+  const loaded = performance.getEntriesByType("resource").map(one => one.name);
+  document.documentElement.dataset.seen = JSON.stringify({
+    pictures: pictures.length,
+    decoded: pictures.filter(one => one.complete && one.naturalWidth > 600).length,
+    overflow: document.documentElement.scrollWidth - innerWidth,
+    requests: loaded.filter(name => !name.startsWith("data:")).length,
+    heading: document.querySelector("h1").textContent,
+  });
+});
+</script></head>"""
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no chromium or chrome on this machine")
+def test_the_page_opens_in_a_real_browser(cells, tmp_path):
+    out = tmp_path / "report"
+    assert run_command(shared(cells, out, "--reference", "lion", "--basic")) == 0
+    page = (out / "index.html").read_text()
+    watched = tmp_path / "watched.html"
+    watched.write_text(page.replace("</head>", WATCH))
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
+    shown = subprocess.run(
+        [BROWSER, *quiet, "--window-size=1000,800", "--dump-dom", watched.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'data-seen="([^"]*)"', shown.stdout)
+    assert found, shown.stderr
+    seen = json.loads(html.unescape(found.group(1)))
+    assert seen["pictures"] == seen["decoded"] == page.count("data:image/png;base64,")
+    assert seen["overflow"] <= 0
+    assert seen["requests"] == 0
+    assert "cells.csv" in seen["heading"]
 
 
 TOML = """
