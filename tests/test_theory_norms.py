@@ -1,3 +1,6 @@
+from itertools import product
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,8 +17,18 @@ from theory.newton_schulz import (
     quintic,
     reached_range,
 )
-from theory.norms import NORMS, dual_norm, find_norm, lmo, norm, polar_factor
+from theory.norms import NORMS, ROLE_NORMS, dual_norm, find_norm, lmo, norm, polar_factor
+from theory.operator_norms import (
+    HARD,
+    OPERATOR_NORMS,
+    dual_operator_norm,
+    find_operator_norm,
+    operator_lmo,
+    operator_norm,
+)
 
+# One compilation each: step by step the Euclidean norm compiles its branches anew at every call.
+QUICK_NORM, QUICK_DUAL, QUICK_LMO = (jax.jit(f, static_argnums=0) for f in (norm, dual_norm, lmo))
 MATRIX_NORMS = [name for name, entry in NORMS.items() if entry.matrix_only]
 SHAPES = [(3, 5), (5, 3), (4, 4), (1, 6), (6, 1), (1, 1)]
 
@@ -71,10 +84,10 @@ def test_operator_norms_bound_the_output_and_are_reached(name, inner, outer):
 @settings(max_examples=15, deadline=None)
 def test_no_point_of_the_ball_goes_further_down_than_the_lmo(name, seed, shape):
     g = random_matrix(seed, shape)
-    direction = np.asarray(lmo(name, jnp.asarray(g)))
+    direction = np.asarray(QUICK_LMO(name, jnp.asarray(g)))
     assert numpy_norm(name, direction) == pytest.approx(1.0, rel=SPECTRAL_ROUTE)
     reached = -np.sum(g * direction)
-    assert reached == pytest.approx(float(dual_norm(name, jnp.asarray(g))), rel=SPECTRAL_ROUTE)
+    assert reached == pytest.approx(float(QUICK_DUAL(name, jnp.asarray(g))), rel=SPECTRAL_ROUTE)
     rng = np.random.default_rng(seed + 1)
     # Also near the answer, where a wrong one would be beaten most easily.
     for spread in (np.inf, 1.0, 0.1, 1e-3):
@@ -91,11 +104,11 @@ def test_no_point_of_the_ball_goes_further_down_than_the_lmo(name, seed, shape):
 def test_lmo_ignores_scale_and_norms_are_homogeneous(name, seed, factor):
     g = jnp.asarray(random_matrix(3 * seed + 1, (3, 4)))
     scaled = g * factor
-    np.testing.assert_allclose(lmo(name, scaled), lmo(name, g), atol=SPECTRAL_ROUTE)
-    np.testing.assert_allclose(norm(name, scaled), factor * norm(name, g), rtol=SPECTRAL_ROUTE)
-    np.testing.assert_allclose(
-        dual_norm(name, scaled), factor * dual_norm(name, g), rtol=SPECTRAL_ROUTE
-    )
+    np.testing.assert_allclose(QUICK_LMO(name, scaled), QUICK_LMO(name, g), atol=SPECTRAL_ROUTE)
+    for measure in (QUICK_NORM, QUICK_DUAL):
+        np.testing.assert_allclose(
+            measure(name, scaled), factor * measure(name, g), rtol=SPECTRAL_ROUTE
+        )
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -153,6 +166,120 @@ def test_unknown_norms_and_empty_arrays_are_refused():
         norm("nuclear", jnp.ones((2, 2)))
     with pytest.raises(ValueError, match="zero"):
         find_norm("max", (0, 3))
+
+
+def vector_norm(kind, x):
+    return {"one": np.abs(x).sum, "rms": lambda: np.sqrt(np.mean(x**2)), "inf": np.abs(x).max}[
+        kind
+    ]()
+
+
+def extreme_points(inner, w):
+    """Inputs of norm one among which the largest output is, whatever the outer norm needs."""
+    count = w.shape[1]
+    if inner == "one":
+        return np.eye(count)
+    if inner == "inf":
+        return np.array(list(product((-1.0, 1.0), repeat=count)))
+    found = np.concatenate([w, np.linalg.svd(w)[2]])
+    return found / np.sqrt(np.mean(found**2, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("pair", OPERATOR_NORMS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_operator_norm_is_the_largest_output(pair, shape):
+    w = np.random.default_rng(4).normal(size=shape)
+    largest = max(vector_norm(pair[1], w @ x) for x in extreme_points(pair[0], w))
+    found = float(operator_norm(*pair, jnp.asarray(w)))
+    assert found == pytest.approx(largest, rel=SAME_MATHS)
+    for x in np.random.default_rng(5).normal(size=(200, shape[1])):
+        bound = found * vector_norm(pair[0], x)
+        assert vector_norm(pair[1], w @ x) <= bound * (1 + SAME_MATHS)
+
+
+@pytest.mark.parametrize("pair", OPERATOR_NORMS)
+@given(seed=st.integers(0, 10_000), shape=st.sampled_from([(3, 5), (5, 3), (1, 6)]))
+@settings(max_examples=12, deadline=None)
+def test_operator_norms_and_their_duals_are_a_pair(pair, seed, shape):
+    g, v = random_matrix(seed, shape), random_matrix(seed + 1, shape)
+    size, dual = operator_norm(*pair, jnp.asarray(v)), dual_operator_norm(*pair, jnp.asarray(g))
+    assert abs(np.sum(g * v)) <= float(size * dual) * (1 + SPECTRAL_ROUTE)
+    step = operator_lmo(*pair, jnp.asarray(g))
+    assert float(operator_norm(*pair, step)) == pytest.approx(1.0, rel=SPECTRAL_ROUTE)
+    assert -np.sum(g * np.asarray(step)) == pytest.approx(float(dual), rel=SPECTRAL_ROUTE)
+
+
+@pytest.mark.parametrize("pair", OPERATOR_NORMS)
+@given(seed=st.integers(0, 10_000), factor=st.sampled_from([-3.0, 1e-9, 1e9]))
+@settings(max_examples=10, deadline=None)
+def test_operator_norms_are_homogeneous_and_obey_the_triangle_inequality(pair, seed, factor):
+    a, b = (jnp.asarray(random_matrix(seed + k, (3, 4))) for k in (0, 1))
+    for measure in (operator_norm, dual_operator_norm):
+        size = measure(*pair, a)
+        np.testing.assert_allclose(
+            measure(*pair, factor * a), abs(factor) * size, rtol=SPECTRAL_ROUTE
+        )
+        assert float(measure(*pair, a + b)) <= float(size + measure(*pair, b)) * (1 + SAME_MATHS)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_the_norm_of_a_product_is_at_most_the_product_through_the_norm_between(seed):
+    outer, inner = (jnp.asarray(random_matrix(seed + k, s)) for k, s in enumerate([(3, 4), (4, 5)]))
+    for first, last in OPERATOR_NORMS:
+        whole = float(operator_norm(first, last, outer @ inner))
+        for middle in ("one", "rms", "inf"):
+            if (first, middle) in OPERATOR_NORMS and (middle, last) in OPERATOR_NORMS:
+                parts = operator_norm(middle, last, outer) * operator_norm(first, middle, inner)
+                assert whole <= float(parts) * (1 + SPECTRAL_ROUTE)
+
+
+SUBMULTIPLICATIVE = ["euclidean", "spectral", "rms_to_rms", "rms_to_inf"]
+
+
+@pytest.mark.parametrize("name", SUBMULTIPLICATIVE)
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_where_a_norm_is_submultiplicative(name, seed):
+    a, b = (jnp.asarray(random_matrix(seed + k, s)) for k, s in enumerate([(3, 4), (4, 5)]))
+    parts = QUICK_NORM(name, a) * QUICK_NORM(name, b)
+    assert float(QUICK_NORM(name, a @ b)) <= float(parts) * (1 + SPECTRAL_ROUTE)
+
+
+@pytest.mark.parametrize("name", sorted(set(NORMS) - set(SUBMULTIPLICATIVE)))
+def test_where_a_norm_is_not_submultiplicative(name):
+    # All ones: the square is three times as large, the norm is one.
+    ones = jnp.ones((3, 3))
+    assert float(norm(name, ones)) == pytest.approx(1.0, rel=SAME_MATHS)
+    assert float(norm(name, ones @ ones)) == pytest.approx(3.0, rel=SAME_MATHS)
+
+
+def test_the_largest_entries_of_a_column_or_row_share_its_step():
+    g = jnp.asarray([[3.0, 0.0, -1.0], [-3.0, 0.0, -2.0]])
+    np.testing.assert_allclose(operator_lmo("one", "one", g), [[-0.5, 0, 0], [0.5, 0, 1]])
+    np.testing.assert_allclose(operator_lmo("inf", "inf", g), [[-1, 0, 0], [1, 0, 0]])
+    assert np.isnan(np.asarray(operator_lmo("one", "one", g.at[0, 0].set(jnp.nan)))).any()
+
+
+def test_the_norm_of_a_role_is_that_of_its_vectors():
+    vectors = {"input": ("one", "rms"), "hidden": ("rms", "rms"), "output": ("rms", "inf")}
+    assert set(ROLE_NORMS) == set(vectors)
+    for role, pair in vectors.items():
+        assert OPERATOR_NORMS[pair] is NORMS[ROLE_NORMS[role]]
+
+
+@pytest.mark.parametrize("pair", HARD)
+def test_norms_without_a_formula_are_refused(pair):
+    with pytest.raises(ValueError, match=f"from {pair[0]} to {pair[1]} is NP-hard"):
+        operator_norm(*pair, jnp.ones((2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(4,), (), (2, 3, 4), (0, 3)])
+def test_operator_norms_refuse_what_is_no_matrix(shape):
+    with pytest.raises(ValueError, match=r"one_to_inf must be given a matrix.*got shape"):
+        find_operator_norm("one", "inf", shape)
+    with pytest.raises(ValueError, match="`outer` must be one of one, rms, inf, got 'two'"):
+        find_operator_norm("one", "two", (2, 2))
 
 
 @pytest.mark.parametrize("coefficients", [MUON, cubic(4), quintic(3)])

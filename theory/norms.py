@@ -6,6 +6,16 @@
 A matrix is [d_out, d_in] and acts on columns. Where the minimizer is not unique it is the one that
 is zero on whatever g does not determine (zero entries, zero columns, null singular vectors), so
 the LMO of zero is zero. Not-a-number entries stay not-a-number.
+
+The norm of a layer follows from how large its inputs and outputs are, with |x|_RMS = |x|_2/sqrt(d)
+(Pethick et al. 2025, arXiv 2502.07529, table 1; Bernstein and Newhouse 2024, arXiv 2409.20325):
+
+    role    norm        from   to     value                        -lmo of a gradient
+    input   one_to_rms  1      RMS    max_j |col_j|_RMS            col_j / |col_j|_RMS
+    hidden  rms_to_rms  RMS    RMS    sqrt(d_in/d_out) |W|_2       sqrt(d_out/d_in) U V^T
+    output  rms_to_inf  RMS    inf    max_i d_in |row_i|_RMS       row_i / (d_in |row_i|_RMS)
+
+Input: one-hot vectors. The other pairs of 1, RMS and infinity: `theory.operator_norms`.
 """
 
 from collections.abc import Callable
@@ -123,6 +133,7 @@ _ALL = [
     ),
 ]
 NORMS = {entry.name: entry for entry in _ALL}
+ROLE_NORMS = {"input": "one_to_rms", "hidden": "rms_to_rms", "output": "rms_to_inf"}
 
 
 def find_norm(name: str, shape: tuple[int, ...]) -> Norm:
