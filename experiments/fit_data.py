@@ -10,7 +10,7 @@ import numpy as np
 from experiments.errors import UserError
 from experiments.fit_options import FitOptions
 from experiments.run_table import RunTable
-from theory.grouped_runs import LEAST_CELLS, GroupedRuns, grouped_runs
+from theory.grouped_runs import GroupedRuns, grouped_runs
 from theory.law_forms import FORMS, LawForm, law_form
 
 ALL = "all"
@@ -92,7 +92,7 @@ def data_of(table: RunTable, options: FitOptions, form: LawForm) -> GroupedRuns:
                 f"{options.file.name}: {form.description} has {len(form.symbols)} parameters and "
                 f"needs at least {len(form.symbols)} distinct runs, got {cells}."
             )
-    least = 1 if table.optimizer is None else LEAST_CELLS
+    least = 1 if table.optimizer is None else options.least_cells
     try:
         return grouped_runs(table.size, table.tokens, table.loss, labels, least)
     except ValueError as error:

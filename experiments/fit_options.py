@@ -44,7 +44,8 @@ class FitOptions:
     """chinchilla, shared (one rescaling of N and of D an optimizer), quantized (of N only),
     one-term (for runs at one ratio D/N), separate (one law an optimizer), or a .toml file."""
     optimizer_column: str = ""
-    """Column naming the optimizer, or the number format of a quantized law."""
+    """Column naming the optimizer, or the number format of a quantized law; several joined by "+"
+    where they name it together, such as "w_quant+w_bits"."""
     reference: str = ""
     """The optimizer whose rescalings are 1; default: the first in the file."""
     keep: tuple[str, ...] = ()
@@ -57,6 +58,8 @@ class FitOptions:
     """Runs that end above this, or without a number, diverged: left out and counted."""
     duplicates: Literal["refuse", "keep", "least", "mean"] = "refuse"
     """What to do with rows of one optimizer, N and D but different losses, such as seeds."""
+    least_cells: int = 4
+    """Distinct (N, D) every optimizer must have; two determine it, more show its noise."""
     group: str = ""
     """Column naming the training run of a row: the bootstrap then draws whole runs."""
     objective: Choice = "huber"
@@ -98,10 +101,10 @@ def check_options(options: FitOptions) -> None:
     Raises:
         UserError: naming the option, its value and what is allowed.
     """
-    for name, low in (("starts", 1), ("bootstrap", 2)):
+    for name, low in (("starts", 1), ("bootstrap", 2), ("least_cells", 2)):
         value = getattr(options, name)
         if value < low:
-            raise UserError(f"--{name} must be at least {low}, got {value}.")
+            raise UserError(f"--{name.replace('_', '-')} must be at least {low}, got {value}.")
     for name in ("delta", "max_loss", "flops_per_parameter_token"):
         value = getattr(options, name)
         if not value > 0:

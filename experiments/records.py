@@ -129,7 +129,7 @@ def load_record(path: Path, study: str, version: int, config: Any) -> xr.Dataset
 def _in_order(dataset: xr.Dataset) -> xr.Dataset:
     """The same variables by name: zarr lists them as they arrive, another order at every load."""
     data, coordinates = (
-        {name: group[name].variable for name in sorted(group)}
+        {name: group[name].variable for name in sorted(map(str, group))}
         for group in (dataset.data_vars, dataset.coords)
     )
     return xr.Dataset(data, coordinates, dataset.attrs)

@@ -60,7 +60,8 @@ def read_table(
         loss: column of final losses.
         drop: column of flags; rows where it is true are left out.
         group: column that names the training run a row belongs to.
-        optimizer: column that names the optimizer of a row.
+        optimizer: column that names the optimizer of a row, or several joined by "+" that do so
+            together.
         keep: conditions COLUMN OPERATOR VALUE that every row must meet.
         holdout: condition on rows that are set aside.
         max_loss: rows with a loss above, or without one, are left out as diverged; without a finite
@@ -75,11 +76,14 @@ def read_table(
     frame = _read(file)
     conditions = [_condition(text, file) for text in keep]
     aside = _condition(holdout, file) if holdout else None
-    wanted = [name for name in (n, d, loss, drop, group, optimizer) if name]
+    labels = [optimizer] if optimizer in frame.columns else optimizer.split("+")
+    wanted = [name for name in (n, d, loss, drop, group, *labels) if name]
     for name in (*wanted, *(column for column, _, _ in conditions), *((aside or ())[:1])):
         if name not in frame.columns:
             there = ", ".join(map(str, frame.columns))
             raise UserError(f"{file.name} has no column {name!r}; it has: {there}.")
+    if len(labels) > 1:
+        frame = frame.assign(**{optimizer: _joined(frame, labels)})
     # Lines count from 1 and the first holds the names, as an editor shows them.
     frame.index = pd.RangeIndex(2, len(frame) + 2)
     frame = frame.dropna(how="all")  # blank lines
@@ -166,6 +170,16 @@ def _flags(frame: pd.DataFrame, name: str, file: Path) -> np.ndarray:
             f"{file.name} line {line}: {name} must be true or false, got {frame[name][line]!r}."
         )
     return np.asarray(text.map(known), dtype=bool)
+
+
+def _joined(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Labels of several columns joined by "+"; missing where one is."""
+    whole = np.all(frame[list(names)].notna().to_numpy(), axis=1)
+    texts = frame[list(names)].astype(str).to_numpy()
+    return np.array(
+        ["+".join(row) if filled else None for row, filled in zip(texts, whole, strict=True)],
+        dtype=object,
+    )
 
 
 def _labels(frame: pd.DataFrame, name: str, file: Path, what: str) -> np.ndarray:

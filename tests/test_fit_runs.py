@@ -12,8 +12,12 @@ import pandas as pd
 import pytest
 
 from experiments.cli import run_command
+from experiments.errors import UserError
+from experiments.fit_data import data_of
+from experiments.fit_options import FitOptions
 from experiments.fit_tables import _correlations
-from theory.law_forms import SEPARATE, parameter_labels
+from experiments.run_table import read_table
+from theory.law_forms import SEPARATE, SHARED, parameter_labels
 
 from .test_theory_fitting import TRUE, design
 from .test_theory_shared_fitting import synthetic
@@ -203,6 +207,34 @@ def test_separate_laws_show_the_correlations_of_the_first():
     assert table.columns[1:] == labels[::2]
     assert all(label.endswith("[adamw]") for label in labels[::2])
     assert table.rows[1][1:] == ("+20.000", "+22.000", "+24.000", "+26.000", "+28.000")
+
+
+def test_several_columns_may_name_the_optimizer_together(cells, tmp_path):
+    frame = pd.read_csv(cells)
+    frame["precision"] = np.where(np.arange(len(frame)) % 2, "16", "4")
+    frame.to_csv(cells, index=False)
+    table, _ = read_table(cells, "N", "D", "loss", optimizer="opt+precision")
+    assert table.optimizer is not None
+    assert set(table.optimizer) == {f"{o}+{p}" for o in set(frame.opt) for p in ("16", "4")}
+    frame.loc[3, "precision"] = None
+    frame.to_csv(cells, index=False)
+    with pytest.raises(UserError, match=r"line 5: .*opt\+precision"):
+        read_table(cells, "N", "D", "loss", optimizer="opt+precision")
+    with pytest.raises(UserError, match="no column 'other'"):
+        read_table(cells, "N", "D", "loss", optimizer="opt+other")
+
+
+def test_fewer_cells_are_taken_on_request_only(cells, tmp_path, capsys):
+    frame = pd.read_csv(cells)
+    few = pd.concat([frame[frame.opt != "muon"], frame[frame.opt == "muon"].head(3)])
+    few.to_csv(cells, index=False)
+    assert run_command(shared(cells, tmp_path / "report")) == 2
+    assert "at least 4" in capsys.readouterr().err
+    options = FitOptions(cells, law="shared", optimizer_column="opt", least_cells=3)
+    table, _ = read_table(cells, "N", "D", "loss", optimizer="opt")
+    assert data_of(table, options, SHARED).groups == ("adamw", "lion", "muon")
+    assert run_command(shared(cells, tmp_path / "report", "--least-cells", "1")) == 2
+    assert "--least-cells must be at least 2" in capsys.readouterr().err
 
 
 # A browser shows what a parser of the same library would not: pictures it cannot decode, a column

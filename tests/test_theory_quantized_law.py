@@ -1,19 +1,11 @@
 """Quantized laws: a format acts like a smaller model, and what a one-term fit then sees."""
 
-from pathlib import Path
-
-import jax
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.optimize import brentq
 
-from theory.fit_warnings import bounds_hit
-from theory.grouped_runs import grouped_runs
-from theory.law_forms import QUANTIZED
 from theory.laws import chinchilla
 from theory.quantized_law import fused_rescaling, one_term, quantized_law
-from theory.shared_fitting import fit_form, shared_law_of
 
 from .tolerances import SAME_MATHS
 
@@ -65,23 +57,3 @@ def test_without_a_tokens_term_both_rescalings_agree():
 def test_bad_arguments_are_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call(chinchilla(*LAW))
-
-
-def test_public_quantized_runs_give_the_published_efficiencies_and_no_floor():
-    file = Path(__file__).resolve().parents[2] / "shared/data/quest-quantised/runs.csv"
-    if not file.is_file():
-        pytest.skip("the public quantized runs are not beside this checkout")
-    table = pd.read_csv(file)
-    format_of = table.w_quant + " " + table.w_bits.astype(str) + "/" + table.a_bits.astype(str)
-    size, tokens = (table[name].to_numpy(float) for name in ("non_embedding_parameters", "tokens"))
-    data = grouped_runs(size, tokens, table.loss.to_numpy(), format_of.to_numpy(), least_cells=2)
-    fit = fit_form(data, QUANTIZED, starts=16, key=jax.random.key(0))
-    law = shared_law_of(fit, "NoQuantizer 16/16")
-    assert fit.agreement == 1.0
-    # The published E of 0.0014 is no failure of its solver: the converged floor is zero.
-    assert bounds_hit(fit) == ("log E",)
-    published = {2: 0.152, 3: 0.433, 4: 0.692, 8: 1.016}
-    for bits, efficiency in published.items():
-        place = law.optimizers.index(f"HalfHadamardTrustQuantizer {bits}/{bits}")
-        # Squares there, Huber here: the efficiencies are the robust part of both.
-        assert float(law.size_rescaling[place]) == pytest.approx(efficiency, rel=0.03)
