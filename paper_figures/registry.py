@@ -21,6 +21,8 @@ from paper_figures.figures import (
     conditioning,
     decomposition,
     exponents,
+    norm_transfer,
+    quantization,
     rescaling,
     schedules,
     spectral,
@@ -91,6 +93,16 @@ FIGURES: dict[str, Figure] = {
         "rescaling factors, rejected sharing, extrapolation against cells",
         ("optimizers", "conditioning"),
         rescaling.draw,
+    ),
+    "norm_transfer": Figure(
+        "norms, rates and batches at the optimum, networks and a matrix quadratic",
+        ("norm_transfer",),
+        norm_transfer.draw,
+    ),
+    "quantization": Figure(
+        "errors of quantized networks layer by layer, what predicts their cost, rho by optimizer",
+        ("ptq", "qat"),
+        quantization.draw,
     ),
 }
 

@@ -4,11 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.config import quick_config
+from experiments.norm_config import NormRunsConfig
+from experiments.norm_quadratic import QuadraticConfig
 from experiments.studies.batch_size import BatchSizeConfig
 from experiments.studies.bounds import BoundsConfig
 from experiments.studies.conditioning import ConditioningConfig
 from experiments.studies.exponents import ExponentsConfig
+from experiments.studies.norm_transfer import NormTransferConfig
 from experiments.studies.optimizers import OptimizersConfig
+from experiments.studies.ptq import PtqConfig
+from experiments.studies.qat import QatConfig
 from experiments.studies.schedules import SchedulesConfig
 from experiments.studies.spectral import SpectralConfig
 from experiments.studies.tuning_laws import TuningLawsConfig
@@ -28,6 +33,46 @@ TINY: dict[type, Any] = {
     ),
     ConditioningConfig: ConditioningConfig(
         sources=("law",), cells=(12,), spans=(4.0,), repeats=3, starts=8, points=9
+    ),
+    NormTransferConfig: NormTransferConfig(
+        QuadraticConfig(size=4, steps=("output",), batches=(16, 64), tokens=(2**9, 2**10), seeds=2),
+        NormRunsConfig(
+            max_bytes=20_000,
+            context=2,
+            methods=("scion",),
+            width=4,
+            widths=(),
+            width_methods=(),
+            batches=(32,),
+            tokens=(2**8, 2**9),
+            evaluation=64,
+            variant_batches=(32,),
+            variant_tokens=(2**8, 2**9),
+        ),
+        variants=False,
+    ),
+    QatConfig: QatConfig(
+        systems=("diagonal",),
+        bits=(16, 4),
+        sides=(4, 6, 8, 10),
+        modes=(8, 16, 32, 64),
+        widths=(4, 6, 8, 10),
+        rates=3,
+        draws=40,
+    ),
+    PtqConfig: PtqConfig(
+        methods=("adamw", "muon"),
+        networks=("language",),
+        max_bytes=100_000,
+        width=8,
+        depth=2,
+        steps=80,
+        every=20,
+        rates=2,
+        least_rates=1,
+        seeds=2,
+        bits=(8, 4),
+        evaluation=256,
     ),
     # Fit and held-out refit have one shape with five starts, and share a compilation.
     OptimizersConfig: OptimizersConfig(

@@ -56,6 +56,9 @@ CURVES = [
     pytest.param("matrix", "kronecker_count", "count of", marks=pytest.mark.slow),
     pytest.param("matrix", "spectral_descent", "spectral descent", marks=pytest.mark.slow),
     pytest.param("matrix", "gd", "matrix quadratic, GD", marks=pytest.mark.slow),
+    pytest.param("quantization", "linear_gain", "of its products", marks=pytest.mark.slow),
+    pytest.param("quantization", "fused_rescaling", "rho of a one-term", marks=pytest.mark.slow),
+    pytest.param("quantization", "relative_errors", "over the R before", marks=pytest.mark.slow),
     ("sign", "sign_descent", "sign descent: exact walk"),
     ("sign", "normalized_gd", "normalized GD"),
 ]

@@ -41,16 +41,25 @@ def test_key_is_the_same_in_every_release():
     assert len(config_key("s", 1, Toy())) == KEY_LENGTH
 
 
+def changed(config):
+    """The configuration with one field changed, for every field, those of nested ones included."""
+    longer = {str: lambda text: text + "x", tuple: lambda values: values[:-1]}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            others = changed(value)
+        else:
+            others = [longer.get(type(value), lambda number: number + 1)(value)]
+        for other in others:
+            yield dataclasses.replace(config, **{field.name: other})
+
+
 @pytest.mark.parametrize("name", list(STUDIES))
 def test_every_field_of_every_study_changes_its_key(name):
     config = STUDIES[name].config()
-    keys = {config_key(name, 1, config)}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        longer = {str: lambda text: text + "x", tuple: lambda values: values[:-1]}
-        other = longer.get(type(value), lambda number: number + 1)(value)
-        keys.add(config_key(name, 1, dataclasses.replace(config, **{field.name: other})))
-    assert len(keys) == len(dataclasses.fields(config)) + 1
+    configs = [config, *changed(config)]
+    assert len({config_key(name, 1, one) for one in configs}) == len(configs)
+    assert len(configs) > len(dataclasses.fields(config))
 
 
 def test_study_name_and_version_change_the_key():

@@ -8,7 +8,10 @@ from experiments.studies import (
     decomposition,
     emergence,
     exponents,
+    norm_transfer,
     optimizers,
+    ptq,
+    qat,
     schedules,
     spectral,
     tuning_laws,
@@ -29,5 +32,8 @@ STUDIES: dict[str, Study] = {
         batch_size,
         optimizers,
         conditioning,
+        norm_transfer,
+        ptq,
+        qat,
     )
 }
