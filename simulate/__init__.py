@@ -15,6 +15,14 @@ from simulate.bigram import (
     measure_exponents,
 )
 from simulate.dana import dana
+from simulate.grouped import (
+    GroupedMethod,
+    layered_adamw,
+    layered_signum,
+    muon_adamw,
+    scion,
+)
+from simulate.language import Tokenizer, learn_tokens, read_bytes
 from simulate.least_squares import (
     DataLeastSquares,
     LeastSquares,
@@ -37,6 +45,8 @@ from simulate.matrix_problems import (
     matrix_least_squares,
     matrix_quadratic,
 )
+from simulate.network_problems import NextToken, Regression, next_token, regression
+from simulate.networks import Network, deep_linear, language_model, two_layer
 from simulate.optimizers import nesterov, sgd
 from simulate.problems import (
     DiagonalQuadratic,
@@ -45,6 +55,14 @@ from simulate.problems import (
     diagonal_quadratic,
     rotated_quadratic,
 )
+from simulate.quantize import (
+    QuantizedProblem,
+    Quantizer,
+    post_training,
+    quantization_aware,
+    quantize_network,
+)
+from simulate.quantized_states import QuantizedMethod, quantized_state, quantized_weights
 from simulate.random_features import RandomFeatures, random_features
 from simulate.schedules import Scheduled
 from simulate.shampoo import Shampoo, shampoo
@@ -76,18 +94,26 @@ __all__ = [
     "DiagonalQuadratic",
     "Ensemble",
     "ExponentEstimate",
+    "GroupedMethod",
     "LeastSquares",
     "LmoMethod",
     "MatrixLeastSquares",
     "MatrixQuadratic",
+    "Network",
+    "NextToken",
     "Problem",
+    "QuantizedMethod",
+    "QuantizedProblem",
+    "Quantizer",
     "RandomFeatures",
+    "Regression",
     "RotatedQuadratic",
     "SampledBigram",
     "Scheduled",
     "Shampoo",
     "SketchedMatrix",
     "Soap",
+    "Tokenizer",
     "Trajectory",
     "Tuned",
     "adam",
@@ -96,22 +122,37 @@ __all__ = [
     "bigram_spectrum",
     "count_bigrams",
     "dana",
+    "deep_linear",
     "diagonal_quadratic",
     "ensemble",
+    "language_model",
+    "layered_adamw",
+    "layered_signum",
+    "learn_tokens",
     "least_squares",
     "lion",
     "matrix_least_squares",
     "matrix_quadratic",
     "measure_exponents",
     "muon",
+    "muon_adamw",
     "nesterov",
+    "next_token",
     "normalized_sgd",
     "optax_muon",
+    "post_training",
+    "quantization_aware",
+    "quantize_network",
+    "quantized_state",
+    "quantized_weights",
     "random_features",
+    "read_bytes",
     "read_text",
     "record_steps",
+    "regression",
     "rotated_quadratic",
     "scale_by_lmo",
+    "scion",
     "scion_hidden",
     "scion_input",
     "scion_output",
@@ -124,4 +165,5 @@ __all__ = [
     "spectral_descent",
     "sweep",
     "tune_learning_rate",
+    "two_layer",
 ]

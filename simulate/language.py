@@ -6,14 +6,13 @@ arXiv 1508.07909; bytes as in GPT-2): a merge is learned and applied within piec
 """
 
 import re
-import sysconfig
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from simulate.text import DEFAULT_MAX_BYTES
+from simulate.text import DEFAULT_MAX_BYTES, text_files
 from theory.checks import check_real
 
 # Every byte belongs to exactly one piece.
@@ -33,24 +32,19 @@ def read_bytes(path: str | Path | None = None, max_bytes: int = DEFAULT_MAX_BYTE
         The bytes as they are; they need not be UTF-8. Files are joined by a newline.
 
     Raises:
-        ValueError: if there is no such file or folder, or nothing in it but white space.
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if there is nothing in it but white space.
     """
     check_real("max_bytes", max_bytes, at_least=1)
-    source = Path(path) if path else Path(sysconfig.get_paths()["stdlib"])
-    files = [source]
-    if source.is_dir():
-        files = sorted(f for f in source.glob("**/*" if path else "*.py") if f.is_file())
-    elif not source.is_file():
-        raise ValueError(f"`path` must be a file or folder, there is no {source}.")
     parts, read = [], 0
-    for file in files:
+    for file in text_files(path):
         parts.append(file.read_bytes())
         read += len(parts[-1]) + 1
         if read > max_bytes:
             break
     text = b"\n".join(parts)[:max_bytes]
     if not text.strip():
-        raise ValueError(f"`path` must hold text, {source} is empty.")
+        raise ValueError(f"`path` must hold text, {path or 'the standard library'} is empty.")
     return text
 
 

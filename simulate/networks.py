@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from simulate.role_norms import ROLES, operator_norm
-from simulate.role_norms import spectral_norm as spectral_norm
 from theory.checks import check_choice, check_real
 from theory.euclidean import normalize
 

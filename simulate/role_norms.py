@@ -9,9 +9,8 @@ from jax import lax
 
 from theory.checks import check_choice
 from theory.euclidean import normalize, scaled_norm
-from theory.norms import norm
+from theory.norms import ROLE_NORMS, norm
 
-ROLE_NORMS = {"input": "one_to_rms", "hidden": "rms_to_rms", "output": "rms_to_inf"}
 ROLES = tuple(ROLE_NORMS)
 
 

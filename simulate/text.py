@@ -40,6 +40,23 @@ class BigramCounts:
         return int(self.block.sum())
 
 
+def text_files(path: str | Path | None = None) -> list[Path]:
+    """A file alone, or all files of a folder in the order of their names.
+
+    Args:
+        path: a file or folder; left out or empty, the top-level modules of the standard library.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+    """
+    source = Path(path or sysconfig.get_paths()["stdlib"])
+    if source.is_dir():
+        return sorted(f for f in source.glob("**/*" if path else "*.py") if f.is_file())
+    if not source.is_file():
+        raise FileNotFoundError(f"`path` must be a file or folder, there is no {source}.")
+    return [source]
+
+
 def read_text(path: str | Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
     """Text of a file, or of all files of a folder in the order of their names.
 
@@ -55,16 +72,8 @@ def read_text(path: str | Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES
         ValueError: if there is no text in it.
     """
     check_real("max_bytes", max_bytes, at_least=1)
-    source = Path(sysconfig.get_paths()["stdlib"]) if path is None else Path(path)
-    if source.is_dir():
-        pattern = "*.py" if path is None else "**/*"
-        files = sorted(file for file in source.glob(pattern) if file.is_file())
-    elif source.is_file():
-        files = [source]
-    else:
-        raise FileNotFoundError(f"`path` must be a file or folder, there is no {source}.")
     parts, read = [], 0
-    for file in files:
+    for file in text_files(path):
         content = file.read_bytes()
         parts.append(content.decode("utf-8", errors="replace"))
         read += len(content)
@@ -72,7 +81,7 @@ def read_text(path: str | Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES
             break
     text = "\n".join(parts)
     if not text.strip():
-        raise ValueError(f"`path` must hold text, {source} is empty.")
+        raise ValueError(f"`path` must hold text, {path or 'the standard library'} is empty.")
     return text
 
 

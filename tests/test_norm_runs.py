@@ -216,7 +216,7 @@ def test_bad_texts_are_named(tmp_path):
     small.write_bytes(b"a few words of text, too few for its vocabulary")
     with pytest.raises(ValueError, match="`vocabulary` must be at most"):
         network_runs(replace(TINY, text=str(small)), Progress())
-    with pytest.raises(ValueError, match="`path`"):
+    with pytest.raises(FileNotFoundError, match="`path`"):
         network_runs(replace(TINY, text=str(tmp_path / "none")), Progress())
 
 

@@ -30,7 +30,7 @@ from simulate.networks import (
     roles,
     two_layer,
 )
-from simulate.role_norms import ROLE_NORMS, ROLES, operator_norm, spectral_norm
+from simulate.role_norms import ROLES, operator_norm, spectral_norm
 from simulate.schedules import Scheduled, linear
 from simulate.trajectory import simulate
 from tests.tolerances import FINITE_DIFFERENCE, SAME_MATHS, SPECTRAL_ROUTE, Z_SCORE
@@ -413,4 +413,3 @@ def test_bad_input_is_named(task):
     for name, call in cases:
         with pytest.raises(ValueError, match=f"`{name}`"):
             call()
-    assert set(ROLE_NORMS) == set(ROLES)
