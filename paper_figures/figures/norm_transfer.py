@@ -56,7 +56,9 @@ def _plotted(dataset: xr.Dataset) -> pd.DataFrame:
         chosen = dataset[names]
         chosen = chosen.sel(layer="output", drop=True) if "layer" in chosen.dims else chosen
         frames.append(chosen.to_dataframe().reset_index())
-    return pd.concat(frames, keys=list(groups), names=["panel"]).reset_index("panel")
+    whole = pd.concat(frames, keys=list(groups), names=["panel"]).reset_index("panel")
+    # Small grids may have no best batch inside: there is nothing to list then.
+    return whole.dropna(axis=1, how="all")
 
 
 def _groups(dataset: xr.Dataset) -> Iterator[tuple[str, int, xr.Dataset]]:
