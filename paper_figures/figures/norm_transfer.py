@@ -164,9 +164,13 @@ def _rate(axes: Axes, dataset: xr.Dataset) -> None:
         axes.errorbar(logs[known], mean[known], spread, **_look(method, width, dataset))
     known = np.isfinite(dataset.log2_rate)
     centre = float((known * xr.DataArray(logs, dims="batch")).sum() / known.sum())
-    for power, text in ((0.5, "$B^{1/2}$"), (1.0, "$B$")):
+    # Below the curves for the lower line, above them for the upper one.
+    for power, text, drop, side in ((0.5, "$B^{1/2}$", -12, "top"), (1.0, "$B$", 1, "bottom")):
+        end = power * (logs[-1] - centre)
         axes.plot(logs, power * (logs - centre), color=BLACK, lw=0.8, ls="--")
-        axes.annotate(text, (logs[-1], power * (logs[-1] - centre)), ha="right", va="bottom")
+        axes.annotate(
+            text, (logs[-1], end), (0, drop), textcoords="offset points", ha="right", va=side
+        )
     axes.set(xlabel="batch size $B$", ylabel=r"$\log_2$ best rate, shifted")
     axes.set_title("rate at given tokens")
     _powers(axes, logs[0], logs[-1])
