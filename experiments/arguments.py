@@ -101,16 +101,24 @@ def parse(
 
 
 def _check_fields(options: type, arguments: list[str], prog: str) -> None:
-    hints = typing.get_type_hints(options, include_extras=True)
-    allowed = [
-        "--" + field.name.replace("_", "-")
-        for field in dataclasses.fields(options)
-        if tyro.conf.Positional not in getattr(hints[field.name], "__metadata__", ())
-    ]
+    allowed = _flags(options)
     for argument in arguments:
         flag = argument.split("=", 1)[0].replace("_", "-")
         if argument.startswith("--") and flag not in (*allowed, *HELP):
             raise UserError(f"{prog}: {unknown('field', flag, allowed)}")
+
+
+def _flags(options: type, before: str = "--") -> list[str]:
+    """Flags of the fields; those of a nested dataclass follow its name and a dot."""
+    hints = typing.get_type_hints(options, include_extras=True)
+    found = []
+    for field in dataclasses.fields(options):
+        flag, hint = before + field.name.replace("_", "-"), hints[field.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found += _flags(hint, flag + ".")
+        elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):
+            found.append(flag)
+    return found
 
 
 def _compact(text: str, prog: str) -> str:

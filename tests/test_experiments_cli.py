@@ -5,6 +5,7 @@ import importlib.metadata
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field
 
 import pandas as pd
 import pytest
@@ -213,6 +214,24 @@ def test_parse_accepts_both_spellings_and_refuses_the_rest():
     assert parse(ToyConfig, ["--base=3"], "toy") == ToyConfig(base=3.0)
     with pytest.raises(UserError, match=r"unknown field '--bases'.*--base, --count"):
         parse(ToyConfig, ["--bases=3"], "toy")
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Two of them."""
+
+    toy: ToyConfig = field(default_factory=ToyConfig)
+    """One."""
+    other: int = 1
+    """Another."""
+
+
+def test_fields_of_nested_configurations_are_named_with_a_dot():
+    assert parse(Nested, ["--toy.base", "3"], "n") == Nested(ToyConfig(base=3.0))
+    with pytest.raises(UserError, match=r"'--toy.bas'.*--toy.base, .*mean --toy.base\?"):
+        parse(Nested, ["--toy.bas=3"], "n")
+    with pytest.raises(UserError, match="unknown field '--toy'"):
+        parse(Nested, ["--toy", "3"], "n")
 
 
 def test_a_far_name_gets_no_suggestion():

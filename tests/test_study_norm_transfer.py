@@ -354,3 +354,20 @@ def test_bad_fields_of_the_quadratic_are_refused(change, message):
     config = tiny_config(study.NormTransferConfig)
     with pytest.raises(ValueError, match=message):
         study.quadratic_runs(replace(config.quadratic, **change), Progress())
+
+
+def test_a_bad_text_is_refused_before_the_first_run(monkeypatch, tmp_path):
+    def started(*arguments):
+        raise AssertionError("a run was started")
+
+    monkeypatch.setattr(study, "quadratic_runs", started)
+    for name, text, message in (
+        ("empty", b"", "is empty"),
+        ("poor", b"\xff\xfe\x00 ab", "distinct bytes|what the text supports"),
+    ):
+        file = tmp_path / name
+        file.write_bytes(text)
+        config = tiny_config(study.NormTransferConfig)
+        config = replace(config, networks=replace(config.networks, text=str(file)))
+        with pytest.raises(ValueError, match=message):
+            study.compute(config, Progress())

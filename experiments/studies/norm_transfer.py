@@ -14,8 +14,8 @@ import xarray as xr
 from experiments.norm_config import NormRunsConfig, resolve_text
 from experiments.norm_laws import budget_share, constancies, critical, fitted_laws
 from experiments.norm_optima import cell_optima, joint_optima
-from experiments.norm_quadratic import STEPS, QuadraticConfig, quadratic_runs
-from experiments.norm_runs import network_runs
+from experiments.norm_quadratic import STEPS, QuadraticConfig, check_quadratic, quadratic_runs
+from experiments.norm_runs import network_runs, prepare
 from experiments.norm_tables import summary
 from experiments.norm_variants import variant_runs
 from experiments.progress import Progress
@@ -62,6 +62,8 @@ def compute(config: NormTransferConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    check_quadratic(config.quadratic)
+    prepare(config.networks, widths=(), seeds=0)  # refuses a bad text before the first run
     quad = quadratic_runs(config.quadratic, progress)
     networks = network_runs(config.networks, progress)
     parts = [
