@@ -36,7 +36,8 @@ $QUADLAW_RESULTS. `quadlaw --version` prints the version.
 
 RUN_NOTE = """\
 Also: --quick (start from the small preset), --force (compute again and replace the record),
---results DIR (default ./results or $QUADLAW_RESULTS)."""
+--results DIR (default ./results or $QUADLAW_RESULTS), --dry-run (print chunks, estimated memory and
+time, compute nothing), --memory 8GB (cut chunks so that the arrays of one fit)."""
 
 
 def main() -> None:
@@ -59,7 +60,8 @@ def run_command(arguments: Sequence[str]) -> int:
     except (UserError, ValueError, TypeError, OSError) as error:
         if len(rest) < len(arguments):
             traceback.print_exc()
-        sys.stderr.write(f"quadlaw: {_describe(error)}\n")
+        details = "".join(f"\n  {line}" for line in getattr(error, "details", ()))
+        sys.stderr.write(f"quadlaw: {_describe(error)}{details}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("quadlaw: interrupted; what was saved before is whole.\n")
@@ -110,6 +112,8 @@ def _enable_float64() -> None:
 
 def _run(arguments: list[str]) -> int:
     from experiments.config import quick_config
+    from experiments.dry_run import dry_run
+    from experiments.memory import parse_memory
     from experiments.progress import progress_for
     from experiments.records import results_root
     from experiments.studies import STUDIES
@@ -126,11 +130,16 @@ def _run(arguments: list[str]) -> int:
     study = STUDIES[name]
     root = results_root(take_value(arguments, "--results"))
     quick, force = take_flag(arguments, "--quick"), take_flag(arguments, "--force")
+    dry, budget = take_flag(arguments, "--dry-run"), take_value(arguments, "--memory")
+    memory = None if budget is None else parse_memory(budget)
     default = quick_config(study.config) if quick else None
     config = parse(study.config, arguments, f"quadlaw run {name}", default, RUN_NOTE)
     console = plain_console()
+    if dry:
+        print_table(dry_run(study, config, root, force=force, memory=memory), console)
+        return 0
     progress = progress_for(plain_console(stderr=True))
-    dataset, path, computed = run_study(study, config, root, progress, force=force)
+    dataset, path, computed = run_study(study, config, root, progress, force=force, memory=memory)
     for table in study.summary(dataset):
         print_table(table, console)
     seconds = dataset.attrs["wall_time_seconds"]

@@ -38,6 +38,9 @@ class Progress:
     def advance(self, amount: int = 1) -> None:
         """Reports `amount` finished units of the innermost task."""
 
+    def note(self, text: str) -> None:
+        """Says something besides counting."""
+
 
 class BarProgress(Progress):
     """Bars on a terminal."""
@@ -78,6 +81,10 @@ class BarProgress(Progress):
             bars, identifier = self._open[-1]
             bars.advance(identifier, amount)  # pyright: ignore[reportArgumentType]
 
+    def note(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
 
 class LineProgress(Progress):
     """Plain lines on standard error, at most one every few seconds and one at the end."""
@@ -105,6 +112,10 @@ class LineProgress(Progress):
         if state[2] < state[1] and time.monotonic() - state[4] >= PLAIN_INTERVAL_SECONDS:
             state[4] = time.monotonic()
             self._print(state)
+
+    def note(self, text: str) -> None:
+        """Prints a line."""
+        sys.stderr.write(text + "\n")
 
     @staticmethod
     def _print(state: list) -> None:

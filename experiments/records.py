@@ -64,7 +64,7 @@ def save_record(
         labelled.to_zarr(temporary, mode="w", consolidated=False, zarr_format=3)
         swap_in(temporary, path)
     except OSError as error:
-        raise UserError(_write_failure(path, error)) from error
+        raise UserError(write_failure(path, error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -97,7 +97,8 @@ def swap_in(new: Path, final: Path) -> None:
         retired.unlink(missing_ok=True)
 
 
-def _write_failure(path: Path, error: OSError) -> str:
+def write_failure(path: Path, error: OSError) -> str:
+    """The complaint about a record that cannot be written."""
     reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
     return f"cannot write the record {path}: {reason}. Nothing already saved was changed."
 
@@ -137,8 +138,7 @@ def _in_order(dataset: xr.Dataset) -> xr.Dataset:
 
 def manifest(study: str, version: int, config: Any, seconds: float) -> dict[str, Any]:
     """Where a record comes from; everything needed to make it again."""
-    commit, dirty = _commit()
-    packages = ("jax", "jaxlib", "optax", "numpy", "xarray", "zarr")
+    commit, dirty = code_state()
     return {
         "study": study,
         "study_version": version,
@@ -147,12 +147,18 @@ def manifest(study: str, version: int, config: Any, seconds: float) -> dict[str,
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "wall_time_seconds": round(seconds, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join(map(_without_folders, sys.argv)),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that numbers come from."""
+    packages = ("jax", "jaxlib", "optax", "numpy", "xarray", "zarr")
+    return {name: _version(name) for name in packages}
 
 
 def _without_folders(argument: str) -> str:
@@ -168,7 +174,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> tuple[str, bool]:
+def code_state() -> tuple[str, bool]:
     """Commit of the checkout the code runs from, and whether it has uncommitted changes."""
 
     def git(*arguments: str) -> str:

@@ -2,15 +2,21 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from experiments.chunk_store import ChunkStore
+from experiments.chunks import Plan
 from experiments.config import config_key
+from experiments.errors import UserError
+from experiments.lock import locked
 from experiments.progress import Progress
-from experiments.records import load_record, record_path, save_record
+from experiments.records import code_state, load_record, record_path, save_record, write_failure
+from experiments.sweeps import chosen_plan, run_sweep
 from experiments.tables import Table
 
 
@@ -26,6 +32,7 @@ class Study:
         summary: Dataset in, tables out.
         version: raised when `compute` changes meaning, so that old records are not mistaken.
         resolve: completes a configuration with what it only refers to, e.g. the hash of a file.
+        plan: the same computation in chunks, for a memory budget in bytes; None: all at once.
     """
 
     name: str
@@ -35,6 +42,7 @@ class Study:
     summary: Callable[[xr.Dataset], list[Table]]
     version: int = 1
     resolve: Callable[[Any], Any] = lambda config: config
+    plan: Callable[[Any, int | None], Plan] | None = None
 
     def path(self, config: Any, root: Path) -> Path:
         """Where the record of a resolved `config` lives."""
@@ -42,7 +50,13 @@ class Study:
 
 
 def run_study(
-    study: Study, config: Any, root: Path, progress: Progress, *, force: bool = False
+    study: Study,
+    config: Any,
+    root: Path,
+    progress: Progress,
+    *,
+    force: bool = False,
+    memory: int | None = None,
 ) -> tuple[xr.Dataset, Path, bool]:
     """The record of a study, computed if it is not there.
 
@@ -52,20 +66,80 @@ def run_study(
         root: results folder.
         progress: where to show progress.
         force: compute even if the record is there, and replace it when done.
+        memory: budget of a chunk in bytes; None for any.
 
     Returns:
         The Dataset, its folder, and whether it was computed now.
 
     Raises:
-        UserError: if the record cannot be read or written.
+        UserError: if the record cannot be read or written, chunks fail, or `memory` is too small.
         ValueError: if the configuration is refused by the computation.
     """
     whole = study.resolve(config)
     path = study.path(whole, root)
     computed = force or not path.exists()
     if computed:
-        start = time.perf_counter()
-        dataset = study.compute(whole, progress)
-        seconds = time.perf_counter() - start
-        save_record(dataset, path, study.name, study.version, whole, seconds)
-    return load_record(path, study.name, study.version, whole), path, computed
+        computed = _compute(study, whole, path, progress, force, memory)
+    dataset = load_record(path, study.name, study.version, whole)
+    chunk_store(study, path, False).remove()  # of a run killed after it had saved its record
+    return dataset, path, computed
+
+
+def chunk_store(study: Study, path: Path, force: bool) -> ChunkStore:
+    """Where chunks of the record at `path` are kept; those of forced runs apart."""
+    folder = path.with_name(f".{path.name}{'.force' if force else ''}.chunks")
+    return ChunkStore(folder, study.name, study.version)
+
+
+def _compute(
+    study: Study, config: Any, path: Path, progress: Progress, force: bool, memory: int | None
+) -> bool:
+    """Computes and saves the record; False if another run did meanwhile."""
+    checked_plan(study, config, chunk_store(study, path, force), memory)  # before any writing
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path.with_name(f".{path.name}.lock"), progress.note))
+        except OSError as error:
+            raise UserError(write_failure(path, error)) from error
+        if path.exists() and not force:
+            return False
+        if study.plan is None:
+            start = time.perf_counter()
+            dataset = study.compute(config, progress)
+            seconds = time.perf_counter() - start
+            save_record(dataset, path, study.name, study.version, config, seconds)
+        else:
+            _sweep(study, config, path, progress, force, memory)
+    return True
+
+
+def checked_plan(
+    study: Study, config: Any, store: ChunkStore, memory: int | None
+) -> tuple[Plan, int | None] | None:
+    """The plan of a study and the budget that it is cut for; None for a study in one piece.
+
+    Raises:
+        UserError: if the budget is too small, or the study in one piece has no estimate.
+        ValueError: if the configuration is refused.
+    """
+    make = study.plan
+    if make is not None:
+        return chosen_plan(lambda budget: make(config, budget), store, memory)
+    if memory is not None:
+        raise UserError(f"{study.name} is computed in one piece; --memory does not apply to it.")
+    return None
+
+
+def _sweep(
+    study: Study, config: Any, path: Path, progress: Progress, force: bool, memory: int | None
+) -> None:
+    commit, dirty = code_state()
+    store = replace(chunk_store(study, path, force), commit=commit + "+" * dirty)
+    chosen = checked_plan(study, config, store, memory)
+    assert chosen is not None
+    plan, budget = chosen
+    found = run_sweep(plan, budget, store, progress)
+    # Chunks of an interrupted run may be of another commit than the record.
+    stated = found.dataset.assign_attrs(chunk_commits=found.commits, work=plan.work)
+    save_record(stated, path, study.name, study.version, config, found.seconds)
+    store.remove()

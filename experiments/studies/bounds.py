@@ -1,6 +1,7 @@
 """Convergence bounds against runs: normalized SGD, signSGD and Muon on quadratics of known L."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Chunk, Plan, computed
 from experiments.progress import Progress
 from experiments.records import with_units
 from experiments.study import Study
@@ -25,6 +27,7 @@ from theory.problem import power_law
 METHODS = {"normalized_sgd": "euclidean", "sign": "max", "muon": "spectral"}
 BOUNDS = ("printed", "sharper")
 TERMS = ("initial_gap", "burn_in", "noise", "smoothness", "lag")
+GRID = ("rate", "alpha", "batch", "horizon")
 CONSTANTS = ("initial_gap", "smoothness", "norm_ratio", "noise")
 
 
@@ -73,7 +76,51 @@ def compute(config: BoundsConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: BoundsConfig, memory: int | None = None) -> Plan:
+    """One chunk a method, or as many as keep its arrays within `memory`, cut along the rates.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
     _check(config)
+    one = _memory(replace(config, rates=config.rates[:1]))
+    at_once = len(config.rates) if memory is None else max(1, memory // one)
+    parts = [
+        replace(config, rates=config.rates[first : first + at_once])
+        for first in range(0, len(config.rates), at_once)
+    ]
+    chunks = tuple(_chunk(part, method) for method in METHODS for part in parts)
+    return Plan("bounds", chunks, partial(_assembled, config), "matrix steps")
+
+
+def _chunk(part: BoundsConfig, method: str) -> Chunk:
+    grid = tuple(len(axis) for axis in (part.rates, part.alphas, part.batches, part.horizons))
+    return Chunk(
+        f"{method}, rates {part.rates[0]:g} .. {part.rates[-1]:g}",
+        _measured,
+        {"config": part, "norm": METHODS[method]},
+        dict.fromkeys(("mean", "mean_error", "smallest"), grid),
+        _memory(part),
+        float(np.prod(grid[:3])) * part.seeds * part.horizons[-1],
+    )
+
+
+# Recorded norms as they are found, on the host and summed up along a run; the state of a run with
+# its gradient, noise and what the polar factor needs.
+NORM_COPIES, STATE_COPIES = 4, 16
+
+
+def _memory(part: BoundsConfig) -> int:
+    runs = len(part.rates) * len(part.alphas) * len(part.batches) * part.seeds
+    numbers = NORM_COPIES * part.horizons[-1] + STATE_COPIES * part.size * part.columns
+    return 8 * runs * numbers
+
+
+def _problem(config: BoundsConfig) -> tuple[MatrixQuadratic, jax.Array]:
+    """The problem, and the keys of the runs."""
     problem_key, run_key = jax.random.split(jax.random.key(config.seed))
     problem = matrix_quadratic(
         power_law(config.capacity, config.source, config.size),
@@ -83,16 +130,34 @@ def compute(config: BoundsConfig, progress: Progress) -> xr.Dataset:
         key=problem_key,
         noise_std=config.noise_std,
     )
-    keys = jax.random.split(run_key, config.seeds)
+    return problem, jax.random.split(run_key, config.seeds)
+
+
+def _measured(config: BoundsConfig, norm: str) -> xr.Dataset:
+    """What runs of one method show, on the grid of `config`."""
+    seen = _measure(config, *_problem(config), norm)
+    until = np.array(config.horizons)
+    means = np.cumsum(seen, axis=-1)[..., until - 1] / until
+    smallest = np.minimum.accumulate(seen, axis=-1)[..., until - 1].mean(axis=-2)
+    return xr.Dataset(
+        {
+            "mean": (GRID, means.mean(axis=-2)),
+            "mean_error": (GRID, means.std(axis=-2, ddof=1) / np.sqrt(config.seeds)),
+            "smallest": (GRID, smallest),
+        }
+    )
+
+
+def _assembled(config: BoundsConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    problem, _ = _problem(config)
+    pieces = len(results) // len(METHODS)
     parts = []
-    with progress.task("bounds", len(METHODS)):
-        for norm in METHODS.values():
-            constants = matrix_constants(
-                norm, problem.left, problem.right, problem.target, config.noise_std
-            )
-            measured = _measure(config, problem, norm, keys)
-            parts.append(_dataset(config, constants, measured))
-            progress.advance()
+    for place, norm in enumerate(METHODS.values()):
+        constants = matrix_constants(
+            norm, problem.left, problem.right, problem.target, config.noise_std
+        )
+        seen = xr.concat(results[place * pieces : (place + 1) * pieces], "rate")
+        parts.append(_dataset(config, constants, seen))
     dataset = xr.concat(parts, "method").assign_coords(method=list(METHODS))
     units = {name: "dual gradient norm" for name in ("terms", "mean", "smallest", "mean_error")}
     return with_units(dataset, batch="samples", horizon="steps", **units)
@@ -118,7 +183,7 @@ OBSERVERS = {norm: partial(_dual_gradient, norm) for norm in METHODS.values()}
 
 
 def _measure(
-    config: BoundsConfig, problem: MatrixQuadratic, norm: str, keys: jax.Array
+    config: BoundsConfig, problem: MatrixQuadratic, keys: jax.Array, norm: str
 ) -> np.ndarray:
     """Dual gradient norm before every step, [rate, alpha, batch, seed, step]."""
     axes = (config.rates, 1.0 - np.array(config.alphas), config.batches)
@@ -133,11 +198,8 @@ def _measure(
     return np.asarray(run.observed).reshape(*shape, config.seeds, steps.size)
 
 
-def _dataset(config: BoundsConfig, constants: BoundConstants, seen: np.ndarray) -> xr.Dataset:
+def _dataset(config: BoundsConfig, constants: BoundConstants, seen: xr.Dataset) -> xr.Dataset:
     """Bounds beside the measurement, for every number of steps."""
-    until = np.array(config.horizons)
-    seed_means = np.cumsum(seen, axis=-1)[..., until - 1] / until
-    smallest = np.minimum.accumulate(seen, axis=-1)[..., until - 1].mean(axis=-2)
     axes = (config.rates, config.alphas, config.batches, config.horizons)
     eta, alpha, batch, steps = (
         jnp.asarray(values, float) for values in np.meshgrid(*axes, indexing="ij")
@@ -146,20 +208,16 @@ def _dataset(config: BoundsConfig, constants: BoundConstants, seen: np.ndarray) 
         kovalev_bound(constants, eta, alpha, batch, steps),
         sharper_bound(constants, eta, alpha, batch, steps),
     ]
-    grid = ("rate", "alpha", "batch", "horizon")
+    terms = np.array([[bound.terms[name] for name in TERMS] for bound in bounds])
+    measured = {name: (GRID, seen[name].values) for name in ("mean", "mean_error", "smallest")}
     return xr.Dataset(
         {
-            "terms": (
-                ("bound", "term", *grid),
-                np.array([[bound.terms[name] for name in TERMS] for bound in bounds]),
-            ),
-            "mean": (grid, seed_means.mean(axis=-2)),
-            "mean_error": (grid, seed_means.std(axis=-2, ddof=1) / np.sqrt(config.seeds)),
-            "smallest": (grid, smallest),
+            "terms": (("bound", "term", *GRID), terms),
             "constants": ("constant", [float(getattr(constants, name)) for name in CONSTANTS]),
-        },
+        }
+        | measured,
         coords={"bound": list(BOUNDS), "term": list(TERMS), "constant": list(CONSTANTS)}
-        | {name: list(values) for name, values in zip(grid, axes, strict=True)},
+        | {name: list(values) for name, values in zip(GRID, axes, strict=True)},
     )
 
 
@@ -199,8 +257,8 @@ def _axis_table(dataset: xr.Dataset) -> Table:
     ratio = looseness(dataset)
     loose = ratio.copy(data=np.log(ratio.values))
     rows = []
-    for axis in ("rate", "alpha", "batch", "horizon"):
-        others = [name for name in ("rate", "alpha", "batch", "horizon") if name != axis]
+    for axis in GRID:
+        others = [name for name in GRID if name != axis]
         typical = loose.mean(others)
         for value in dataset[axis].values:
             at = typical.sel({axis: value})
@@ -218,4 +276,5 @@ STUDY = Study(
     BoundsConfig,
     compute,
     summary,
+    plan=plan,
 )

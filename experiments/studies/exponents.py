@@ -5,13 +5,16 @@ window is as long as it will ever be, and the simulation checks that loss at the
 Other methods are judged on the simulation, which may leave the question undecided.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Chunk, Plan, computed
 from experiments.criterion import judge
 from experiments.exponent_tables import summary
 from experiments.methods import METHODS, Method
@@ -91,6 +94,26 @@ def compute(config: ExponentsConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: ExponentsConfig, memory: int | None = None) -> Plan:
+    """One chunk a method and problem; a sweep over its rates is one compiled call, never cut.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
+    pairs = _checked(config)
+    chunks = tuple(
+        _chunk(replace(config, capacities=(a,), sources=(b,), methods=(name,)))
+        for name in config.methods
+        for a, b in pairs
+    )
+    return Plan("methods x problems", chunks, partial(_assembled, config), "mode steps")
+
+
+def _checked(config: ExponentsConfig) -> list[tuple[float, float]]:
     check_real("seeds", config.seeds, at_least=2)
     check_real("horizons", config.horizons, at_least=4, at_most=len(HORIZONS["modes"]))
     if len(config.capacities) != len(config.sources) or not config.capacities:
@@ -101,17 +124,45 @@ def compute(config: ExponentsConfig, progress: Progress) -> xr.Dataset:
     if unknown or not config.methods:
         raise ValueError(f"`methods` must be some of {', '.join(METHODS)}, got {unknown}.")
     pairs = list(zip(config.capacities, config.sources, strict=True))
-    rows = []
-    with progress.task("methods x problems", len(pairs) * len(config.methods)):
-        for name in config.methods:
-            for a, b in pairs:
-                rows.append(_one(METHODS[name], power_law(a, b, 4, config.noise_variance), config))
-                progress.advance()
+    for a, b in pairs:
+        power_law(a, b, 4, config.noise_variance)
+    return pairs
+
+
+# Copies of the parameters of a run: themselves, gradient, update, state of the optimizer, and the
+# same again while a step is taken.
+STATE_COPIES = 8
+
+
+def _chunk(part: ExponentsConfig) -> Chunk:
+    """One method on one problem; memory and work of its largest sweep and of all its sweeps."""
+    method, (a,), (b,) = METHODS[part.methods[0]], part.capacities, part.sources
+    sizes = (QUICK_SIZES if part.small else SIZES)[method.kind]
+    runs = rate_grid(*method.rates, SPACING[method.kind]).size
+    runs *= part.seeds if method.kind == "stochastic" else 1
+    held = [next(held for held in HELD[method.kind] if held >= size) for size in sizes]
+    # A matrix problem holds the square of its size; a dense one multiplies by that.
+    power = {"matrix": (2, 3), "dense": (1, 2)}.get(method.kind, (1, 1))
+    horizon = HORIZONS[method.kind][: part.horizons][-1]
+    last = len(HORIZONS["modes"])
+    lengths = {"size": 3, "horizon": last, "curve_horizon": LONGEST_CURVE, "end": 2}
+    return Chunk(
+        f"{method.label}, a = {a:g}, b = {b:g}",
+        _one,
+        {"config": part},
+        {name: tuple(lengths[dim] for dim in dims) for name, dims in FIELDS.items()},
+        8 * (STATE_COPIES * runs * max(held) ** power[0] + 2 * max(held) ** 2 * (power[1] > 1)),
+        float(runs * horizon * sum(size ** power[1] for size in held)),
+    )
+
+
+def _assembled(config: ExponentsConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    pairs = list(zip(config.capacities, config.sources, strict=True))
     shape = (len(config.methods), len(pairs))
     variables = {
         name: (
             ("method", "problem", *dims),
-            np.reshape([row[name] for row in rows], (*shape, *np.shape(rows[0][name]))),
+            np.reshape([row[name].values for row in results], (*shape, *results[0][name].shape)),
         )
         for name, dims in FIELDS.items()
     }
@@ -152,8 +203,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _one(method: Method, family: PowerLawQuadratic, config: ExponentsConfig) -> dict[str, Any]:
-    """One method on one pair of exponents; `family` gives all but the size."""
+def _one(config: ExponentsConfig) -> xr.Dataset:
+    """The one method of `config` on its one pair of exponents."""
+    family = power_law(config.capacities[0], config.sources[0], 4, config.noise_variance)
+    found = _row(METHODS[config.methods[0]], family, config)
+    return xr.Dataset({name: (dims, found[name]) for name, dims in FIELDS.items()})
+
+
+def _row(method: Method, family: PowerLawQuadratic, config: ExponentsConfig) -> dict[str, Any]:
+    """`family` gives all but the size."""
     sizes = (QUICK_SIZES if config.small else SIZES)[method.kind]
     steps = np.array(HORIZONS[method.kind][: config.horizons], float)
     tuned = [_tuned(method, _sized(family, size), steps, config) for size in sizes]
@@ -283,4 +341,5 @@ STUDY = Study(
     ExponentsConfig,
     compute,
     summary,
+    plan=plan,
 )
