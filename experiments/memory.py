@@ -26,10 +26,11 @@ def parse_memory(text: str) -> int:
 
 
 def format_memory(size: float) -> str:
-    """A decimal unit and up to three digits, rounded up: what is printed suffices when typed."""
+    """A decimal unit and three digits, rounded up: what is printed suffices when typed."""
+    whole = math.ceil(size)
+    step = 10 ** max(len(str(whole)) - 3, 0)
+    rounded = -(-whole // step) * step
     for unit in ("TB", "GB", "MB", "kB"):
-        if size >= UNITS[unit]:
-            value = size / UNITS[unit]
-            step = 10.0 ** (math.floor(math.log10(value)) - 2)
-            return f"{math.ceil(round(value / step, 6)) * step:.3g} {unit}"
-    return f"{math.ceil(size)} B"
+        if rounded >= UNITS[unit]:
+            return f"{rounded / UNITS[unit]:g} {unit}"
+    return f"{rounded} B"

@@ -129,9 +129,9 @@ def _checked(config: ExponentsConfig) -> list[tuple[float, float]]:
     return pairs
 
 
-# Copies of the parameters of a run: themselves, gradient, update, state of the optimizer, and the
-# same again while a step is taken.
-STATE_COPIES = 8
+# Copies of the parameters of a run: themselves, gradient, update, two averages of Adam, and the
+# same again while a step is taken. Adam's process was seen to grow by 15.5 of them, SGD's by 10.
+STATE_COPIES = 16
 
 
 def _chunk(part: ExponentsConfig) -> Chunk:
