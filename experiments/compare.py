@@ -1,6 +1,8 @@
 """Comparators: a claim's prediction against a measurement, with an error estimate and a verdict.
 
-A comparator can only pass on finite numbers and a positive, finite error estimate.
+A comparator can only pass on finite numbers and a positive, finite error estimate. What somebody
+else published about other systems is a finding: it agrees, disagrees or stays open here, and no
+disagreement is a failure of this package.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ class Verdict:
         error: the estimate that decides, in the unit named by `basis`.
         basis: what the error is: quadrature bound, standard error, finite-size correction, bound.
         passed: the verdict.
+        finding: `AGREES`, `DISAGREES` or `OPEN` for a published claim; empty for one of ours.
     """
 
     claim: str
@@ -29,6 +32,15 @@ class Verdict:
     error: float
     basis: str
     passed: bool
+    finding: str = ""
+
+    @property
+    def word(self) -> str:
+        """For the table: `holds` or `FAILS`, or what a finding does."""
+        return (self.finding or "holds") if self.passed else "FAILS"
+
+
+AGREES, DISAGREES, OPEN = "agrees", "disagrees", "open"
 
 
 def agree_within(
@@ -124,3 +136,37 @@ def gap_shrinks(
     return Verdict(
         claim, float(prediction), last, float(limit), "finite-size gap, shrinking", passed
     )
+
+
+def finding_near(
+    claim: str, published: float, measurement: float, error: float, basis: str
+) -> Verdict:
+    """A published number against ours: agrees within the error of both, else disagrees."""
+    near = abs(published - measurement) <= error
+    return _finding(claim, published, measurement, error, basis, AGREES if near else DISAGREES)
+
+
+def finding_above(
+    claim: str, limit: float, measurement: float, error: float, basis: str
+) -> Verdict:
+    """A published claim that a number exceeds a limit; open while the limit is within the error."""
+    shown = AGREES if measurement - error > limit else DISAGREES
+    open_ = abs(measurement - limit) <= error
+    return _finding(claim, limit, measurement, error, basis, OPEN if open_ else shown)
+
+
+def finding_below(
+    claim: str, limit: float, measurement: float, error: float, basis: str
+) -> Verdict:
+    """A published claim that a number stays below a limit; open while that is within the error."""
+    shown = AGREES if measurement + error < limit else DISAGREES
+    open_ = abs(measurement - limit) <= error
+    return _finding(claim, limit, measurement, error, basis, OPEN if open_ else shown)
+
+
+def _finding(
+    claim: str, published: float, measurement: float, error: float, basis: str, outcome: str
+) -> Verdict:
+    numbers = float(published), float(measurement), float(error)
+    sound = bool(np.all(np.isfinite(numbers))) and error > 0
+    return Verdict(claim, *numbers, basis, sound, outcome if sound else OPEN)

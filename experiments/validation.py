@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.arguments import check_names
 from experiments.claims import CLAIMS
-from experiments.compare import Verdict
+from experiments.compare import AGREES, DISAGREES, OPEN, Verdict
 from experiments.progress import Progress
 from experiments.tables import Table
 
@@ -39,14 +39,20 @@ def validate(names: Sequence[str], quick: bool, progress: Progress) -> list[Verd
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """The rows as a table for people."""
-    failed = sum(not verdict.passed for verdict in verdicts)
-    note = f"{len(verdicts)} claims, {failed} failed" if failed else f"all {len(verdicts)} hold"
-    rows = tuple(
-        (v.claim, v.prediction, v.measurement, v.error, v.basis, "holds" if v.passed else "FAILS")
-        for v in verdicts
-    )
+    rows = tuple((v.claim, v.prediction, v.measurement, v.error, v.basis, v.word) for v in verdicts)
     columns = "claim", "prediction", "measurement", "allowed", "error estimate", "verdict"
-    return Table("Theory against independent computation", columns, rows, note)
+    return Table("Theory against independent computation", columns, rows, _counts(verdicts))
+
+
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    own = [v for v in verdicts if not v.finding or not v.passed]
+    failed = sum(not verdict.passed for verdict in own)
+    note = f"{len(own)} claims, {failed} failed" if failed else f"all {len(own)} hold"
+    found = [v.finding for v in verdicts if v.finding and v.passed]
+    if found:
+        counts = ", ".join(f"{found.count(word)} {word}" for word in (AGREES, DISAGREES, OPEN))
+        note += f"; of {len(found)} published findings tested on systems of ours: {counts}"
+    return note
 
 
 def save_verdicts(verdicts: Sequence[Verdict], path: Path) -> None:

@@ -7,10 +7,16 @@ import pytest
 
 from experiments import compare
 from experiments.compare import (
+    AGREES,
+    DISAGREES,
+    OPEN,
     Verdict,
     agree_within,
     bound_holds,
     bound_tight,
+    finding_above,
+    finding_below,
+    finding_near,
     gap_shrinks,
     relative_within,
     z_score,
@@ -109,11 +115,12 @@ WRONG = {
 
 
 def comparators():
-    """Every public function of the module that returns a verdict."""
+    """Every public function of the module that returns a verdict on a claim of ours."""
     return {
         name: function
         for name, function in inspect.getmembers(compare, inspect.isfunction)
-        if inspect.signature(function).return_annotation is Verdict and not name.startswith("_")
+        if inspect.signature(function).return_annotation is Verdict
+        and not name.startswith(("_", "finding_"))
     }
 
 
@@ -124,7 +131,8 @@ def test_every_comparator_has_a_right_case_and_wrong_ones():
         for name, function in inspect.getmembers(compare, inspect.isfunction)
         if function.__module__ == compare.__name__ and not name.startswith("_")
     }
-    assert public == set(comparators())
+    findings = {"finding_near", "finding_above", "finding_below"}
+    assert public == set(comparators()) | findings
     for name, cases in WRONG.items():
         assert any("wrong prediction" in case or "bound" in case for case in cases), name
         assert any("not a number" in case for case in cases), name
@@ -172,3 +180,32 @@ def test_z_score_rejects_at_the_rate_of_a_normal_variable():
     rejected = np.mean([not z_score("c", 0.0, draw, 1.0, 2.0).passed for draw in draws])
     # 4.55 % two-sided beyond two; five standard errors of 4000 draws are 1.6 %.
     assert abs(rejected - 0.0455) < 0.0165
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "measured", "outcome"),
+    [
+        (finding_near, 0.62, 0.55, AGREES),
+        (finding_near, 0.62, 0.51, DISAGREES),
+        (finding_above, 0.5, 0.61, AGREES),
+        (finding_above, 0.5, 0.59, OPEN),
+        (finding_above, 0.5, 0.41, OPEN),
+        (finding_above, 0.5, 0.39, DISAGREES),
+        (finding_below, 0.5, 0.39, AGREES),
+        (finding_below, 0.5, 0.41, OPEN),
+        (finding_below, 0.5, 0.61, DISAGREES),
+    ],
+)
+def test_findings_of_others_agree_disagree_or_stay_open_and_never_fail(
+    kind, published, measured, outcome
+):
+    verdict = kind("claim", published, measured, 0.1, "two standard errors")
+    assert (verdict.finding, verdict.word, verdict.passed) == (outcome, outcome, True)
+
+
+@pytest.mark.parametrize("kind", [finding_near, finding_above, finding_below])
+@pytest.mark.parametrize("numbers", [(np.nan, 1.0, 0.1), (1.0, np.inf, 0.1), (1.0, 1.0, 0.0)])
+def test_a_finding_without_numbers_or_an_error_fails(kind, numbers):
+    verdict = kind("claim", *numbers, "nothing")
+    assert not verdict.passed
+    assert verdict.word == "FAILS"

@@ -13,6 +13,8 @@ from experiments.validation import save_verdicts, validate, verdict_table
 
 HOLDS = Verdict("right", 1.0, 1.0, 0.1, "rounding", passed=True)
 FAILS = Verdict("wrong", 1.0, 2.0, 0.1, "rounding", passed=False)
+AGREED = Verdict("theirs", 1.0, 1.0, 0.1, "error", passed=True, finding="agrees")
+DIFFERS = Verdict("theirs too", 1.0, 2.0, 0.1, "error", passed=True, finding="disagrees")
 
 # Groups that take a second; `tests/test_claims.py` runs others, whole and broken.
 FAST = ("gd", "emergence", "bigram")
@@ -70,3 +72,11 @@ def test_the_file_is_replaced_only_when_whole(tmp_path, monkeypatch):
         save_verdicts([FAILS], path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_findings_of_others_are_counted_apart():
+    table = verdict_table([HOLDS, AGREED, DIFFERS])
+    assert [row[-1] for row in table.rows] == ["holds", "agrees", "disagrees"]
+    assert table.note.startswith("all 1 hold; of 2 published findings")
+    assert table.note.endswith("1 agrees, 1 disagrees, 0 open")
+    assert verdict_table([FAILS, DIFFERS]).note.startswith("1 claims, 1 failed; of 1 published")
