@@ -35,7 +35,9 @@ TINY: dict[type, Any] = {
         sources=("law",), cells=(12,), spans=(4.0,), repeats=3, starts=8, points=9
     ),
     NormTransferConfig: NormTransferConfig(
-        QuadraticConfig(size=4, steps=("output",), batches=(16, 64), tokens=(2**9, 2**10), seeds=2),
+        QuadraticConfig(
+            size=4, steps=("output",), batches=(16, 64), tokens=(2**8, 2**9, 2**10), seeds=2
+        ),
         NormRunsConfig(
             max_bytes=20_000,
             context=2,

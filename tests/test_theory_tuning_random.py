@@ -19,8 +19,8 @@ from theory.tuning import derive
 
 NAMES = ("x", "y", "z")
 BUDGETS = {"samples": budget("T", {})}
-CERTIFIED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CERTIFIED = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MANY = settings(
     max_examples=1000,
     deadline=None,
