@@ -6,12 +6,22 @@ import numpy as np
 import xarray as xr
 
 from experiments.batch_curves import critical_batches
-from experiments.norm_optima import norm_constancy, norm_law, rate_law, tokens_law
+from experiments.norm_optima import (
+    cell_optima,
+    joint_optima,
+    norm_constancy,
+    norm_law,
+    rate_law,
+    tokens_law,
+)
+from theory.parabola import fit_vertex
 from theory.plane_fit import Constancy, PowerFit, fit_power
 
 # p, q of eta* ~ B^p D^q; r of B* ~ D^r; eta* ~ D^s at B*; powers of the norm where the rate is
 # tuned, and its power of D at B*.
 LAWS = ("p", "q", "r", "s", "norm B", "norm D", "norm D at B*")
+# Of a derived norm: modes that have been learned, and those that still walk at random.
+PARTS = ("learned", "walk")
 NUMBERS = ("mean", "error", "scatter", "chi_square", "p_value", "slope", "slope_error", "points")
 EXPONENTS = ("exponent", "exponent_error", "exponent_points")
 OUTPUT = "output"
@@ -40,6 +50,66 @@ def fitted_laws(cells: xr.Dataset, joint: xr.Dataset) -> xr.Dataset:
         return np.array([_numbers(*row) for row in rows])
 
     return _over_methods(cells, one, "law", LAWS, EXPONENTS)
+
+
+def expected_laws(quad: xr.Dataset) -> xr.Dataset:
+    """Exponents that the small-batch prediction itself has at this size, by the analysis of runs.
+
+    Args:
+        quad: from `experiments.norm_quadratic.quadratic_runs`.
+
+    Returns:
+        `expected_exponent` [method, width, law]; NaN where there is no prediction or no best batch.
+    """
+    runs = xr.Dataset(
+        {"loss": quad.predicted_loss, "norm": quad.predicted_norm.expand_dims(layer=[OUTPUT])}
+    )
+    cells = cell_optima(runs, logarithm=True)
+    laws = fitted_laws(cells, joint_optima(cells))
+    return laws[["exponent"]].rename(exponent="expected_exponent")
+
+
+def pinned_laws(runs: xr.Dataset, cells: xr.Dataset) -> xr.Dataset:
+    """The output's norm at the best rate by the source's parabola, and its laws.
+
+    Loss against log2 norm through seven points, exactly through the start: the initial loss at
+    log2 norm zero. The best rates and batches are those of `cells`.
+
+    Args:
+        runs: with `initial_loss` [width].
+        cells: of these, from `experiments.norm_optima.cell_optima`.
+
+    Returns:
+        `pinned_log2_norm` [method, width, batch, tokens], NaN where the optimum is not inside, the
+        norm does not grow with the rate around it, or the parabola has no minimum there;
+        `pinned_exponent` and `pinned_exponent_error` [method, width, law].
+    """
+    norms = cells.log2_norm.sel(layer=OUTPUT, drop=True).copy(deep=True)
+    sizes = runs["norm"].sel(layer=OUTPUT, drop=True)
+    for at in np.ndindex(*norms.shape):
+        if np.isfinite(norms.values[at]):
+            place = dict(zip(norms.dims, at, strict=True))
+            own = runs[["loss", "initial_loss"]].isel(place, missing_dims="ignore")
+            logs = np.log2(sizes.isel(place).values)
+            norms.values[at] = _pinned(logs, own.loss.values, float(own.initial_loss))
+    pinned = cells.copy(deep=True)
+    pinned.log2_norm.loc[{"layer": OUTPUT}] = norms
+    laws = fitted_laws(pinned, joint_optima(pinned))[["exponent", "exponent_error"]]
+    laws = laws.rename({name: f"pinned_{name}" for name in laws.data_vars})
+    return laws.assign(pinned_log2_norm=norms)
+
+
+def _pinned(logs: np.ndarray, losses: np.ndarray, start: float) -> float:
+    """Log2 norm of the least loss by seven points or those there are; NaN where there is none."""
+    known = np.isfinite(losses) & np.isfinite(logs)
+    logs, losses = logs[known], losses[known]
+    best = int(np.argmin(losses))
+    near = slice(max(best - 3, 0), best + 4)
+    logs, losses = logs[near], losses[near]
+    if logs.size < 5 or np.any(np.diff(logs) <= 0):
+        return np.nan
+    found = fit_vertex(logs, losses, pinned=(0.0, start)).place
+    return found if logs[0] <= found <= logs[-1] else np.nan
 
 
 def _numbers(fit: PowerFit | None, name: str) -> tuple[float, float, float]:

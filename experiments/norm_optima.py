@@ -18,7 +18,9 @@ NOT_RUN, FEW = 9, 8
 EDGES = {INSIDE: "inside", LOW: "low", HIGH: "high", FEW: "too few", NOT_RUN: "not run"}
 # Windows of batch sizes: there are few, an octave or two apart.
 BATCH_WINDOWS = (3, 5)
-# Octaves. Parabolas through smooth curves leave residuals far below what other seeds would change.
+# Octaves, a floor: two seeds agree by chance often enough, and a point whose scatter happens to be
+# near zero must not outweigh all others. Norms of two seeds at one rate, means of which alone are
+# kept, have standard errors of this size (0.01 to 0.07 measured in small networks).
 LEAST_ERROR = 0.05
 PLACES = ("method", "width", "tokens")
 CELLS = ("method", "width", "batch", "tokens")
@@ -34,6 +36,32 @@ def locate(
         return FEW, None
     found = find_optimum(places, losses, windows=windows)
     return found.edge, found if found.edge == INSIDE else None
+
+
+def seed_optima(
+    places: np.ndarray, losses: np.ndarray, windows: tuple[int, ...] = WINDOWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Optimum of each seed's own losses [n, seed]: place and value, [seed].
+
+    One on an edge counts where its best point is: its distance from the others is then too small.
+    """
+    found = []
+    for own in losses.T:
+        edge, optimum = locate(places, own, windows)
+        if edge == NOT_RUN:
+            found.append((np.nan, np.nan))
+        elif optimum is None:
+            best = int(np.nanargmin(own))
+            found.append((places[best], own[best]))
+        else:
+            found.append((optimum.place, optimum.value))
+    return np.array([pair[0] for pair in found]), np.array([pair[1] for pair in found])
+
+
+def seed_error(values: np.ndarray) -> float:
+    """Standard error of a mean over seeds; zero with fewer than two, which say nothing of it."""
+    known = values[np.isfinite(values)]
+    return float(np.std(known, ddof=1)) / known.size**0.5 if known.size > 1 else 0.0
 
 
 def read_near(
@@ -53,7 +81,7 @@ def _map_cells(
     runs: xr.Dataset, dims: tuple[str, ...], along: str, one: Callable[..., dict[str, np.ndarray]]
 ) -> xr.Dataset:
     """A Dataset from a function of one cell; what it gives as a vector is one number a layer."""
-    ordered = runs.transpose("layer", *dims, along)
+    ordered = runs.transpose("layer", *dims, along, ...)
     shape = tuple(runs.sizes[name] for name in dims)
     arrays: dict[str, np.ndarray] = {}
     for at in np.ndindex(*shape):
@@ -61,45 +89,65 @@ def _map_cells(
         for name, value in one(ordered.isel(place)).items():
             blank = np.full((*np.shape(value), *shape), np.nan)
             arrays.setdefault(name, blank)[(..., *at)] = value
+    extra = {name: "seed" if name == "seed_value" else "layer" for name in arrays}
     named = {
-        name: ((("layer", *dims) if values.ndim > len(dims) else dims), values)
+        name: (((extra[name], *dims) if values.ndim > len(dims) else dims), values)
         for name, values in arrays.items()
     }
     return xr.Dataset(named, coords={name: runs[name].values for name in (*dims, "layer")})
+
+
+def _with_seeds(runs: xr.Dataset, names: list[str], seeds: str) -> xr.Dataset:
+    """These arrays and, where it was kept, the one of every seed, seeds last; none: no columns."""
+    if seeds in runs:
+        return runs[[*names, seeds]].transpose(..., "seed")
+    like = runs[names[0]]
+    return runs[names].assign({seeds: ((*like.dims, "seed"), np.zeros((*like.shape, 0)))})
 
 
 def cell_optima(runs: xr.Dataset, logarithm: bool = False) -> xr.Dataset:
     """Best rate of every method, width, batch and budget.
 
     Args:
-        runs: `loss` [method, width, batch, rate, tokens] and `norm` [layer, and these].
+        runs: `loss` [method, width, batch, rate, tokens], `norm` [layer, and these], and, if they
+            were kept, `seed_loss` [these, seed].
         logarithm: parabolas through log loss, for losses that fall to zero.
 
     Returns:
         `log2_rate`, `rate_error`, `value` (fitted least loss), `value_error`, `edge` (see `EDGES`)
-        [method, width, batch, tokens]; `log2_norm`, `norm_error` [layer, and these]. NaN where the
-        optimum is not inside.
+        [method, width, batch, tokens]; `log2_norm`, `norm_error` [layer, and these]; `seed_value`
+        [seed, and these]. NaN where the optimum is not inside. Errors of rate and value are those
+        of the parabolas, and the scatter of each seed's own optimum over the root of their number;
+        that of a norm is how far the rate's error moves it. With one seed, or none kept, they leave
+        out what other seeds would change.
     """
     one = partial(_cell_optimum, logarithm=logarithm)
-    return _map_cells(runs[["loss", "norm"]], CELLS, "rate", one)
+    return _map_cells(_with_seeds(runs, ["loss", "norm"], "seed_loss"), CELLS, "rate", one)
 
 
 def _cell_optimum(cell: xr.Dataset, logarithm: bool) -> dict[str, np.ndarray]:
     log_rates, loss = np.log2(cell.rate.values), cell.loss.values
-    edge, optimum = locate(log_rates, np.log(loss) if logarithm else loss)
-    numbers = np.full(4, np.nan)
+    # Seeds are compared at the rates of the mean, where none has diverged.
+    own = np.where(np.isfinite(loss)[:, None], cell.seed_loss.values, np.nan)
+    if logarithm:
+        loss, own = np.log(loss), np.log(own)
+    edge, optimum = locate(log_rates, loss)
+    numbers, seeds = np.full(4, np.nan), np.full(own.shape[1], np.nan)
     norms = np.full((cell.sizes["layer"], 2), np.nan)
     if optimum is not None:
-        error = max(optimum.error, LEAST_ERROR)
-        numbers = np.array([optimum.place, error, optimum.value, optimum.value_error])
+        places, seeds = seed_optima(log_rates, own)
+        error = max(np.hypot(optimum.error, seed_error(places)), LEAST_ERROR)
+        value_error = np.hypot(optimum.value_error, seed_error(seeds))
+        numbers = np.array([optimum.place, error, optimum.value, value_error])
         if logarithm:
-            numbers[2] = np.exp(optimum.value)
+            numbers[2], seeds = np.exp(optimum.value), np.exp(seeds)
             numbers[3] *= numbers[2]
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.where(np.isfinite(loss), np.log2(cell["norm"].values), np.nan)
         norms = np.array([read_near(log_rates, row, optimum.place, error) for row in logs])
     names = ("log2_rate", "rate_error", "value", "value_error")
     found = dict(zip(names, numbers, strict=True)) | {"edge": np.array(edge)}
+    found |= {"seed_value": seeds} if seeds.size else {}
     return found | {"log2_norm": norms[:, 0], "norm_error": norms[:, 1]}
 
 
@@ -111,19 +159,21 @@ def joint_optima(cells: xr.Dataset) -> xr.Dataset:
 
     Returns:
         `log2_batch`, `batch_error`, `edge`, `log2_rate`, `rate_error`, `value`
-        [method, width, tokens]; `log2_norm`, `norm_error` [layer, and these].
+        [method, width, tokens]; `log2_norm`, `norm_error` [layer, and these]. Errors as there: the
+        batch's with the scatter of each seed's own best batch.
     """
     names = ["value", "log2_rate", "rate_error", "log2_norm", "norm_error"]
-    return _map_cells(cells[names], PLACES, "batch", _joint_optimum)
+    return _map_cells(_with_seeds(cells, names, "seed_value"), PLACES, "batch", _joint_optimum)
 
 
 def _joint_optimum(row: xr.Dataset) -> dict[str, np.ndarray]:
-    places = np.log2(row.batch.values)
+    places, own = np.log2(row.batch.values), row.seed_value.values
     edge, optimum = locate(places, row.value.values, BATCH_WINDOWS)
     numbers = np.full(5, np.nan)
     norms = np.full((row.sizes["layer"], 2), np.nan)
     if optimum is not None:
-        error = max(optimum.error, LEAST_ERROR)
+        scatter = seed_error(seed_optima(places, own, BATCH_WINDOWS)[0])
+        error = max(np.hypot(optimum.error, scatter), LEAST_ERROR)
         read = partial(_read_both, places, optimum.place, error)
         rate = read(row.log2_rate.values, row.rate_error.values)
         numbers = np.array([optimum.place, error, optimum.value, *rate])

@@ -26,13 +26,14 @@ from experiments.norm_config import (
 )
 from experiments.progress import Progress
 from simulate.language import learn_tokens, read_bytes
-from simulate.network_problems import NextToken, next_token
+from simulate.network_problems import HELD_OUT, NextToken, next_token
 from simulate.networks import Network, language_model, operator_norms
 from simulate.optimizers import OptimizerFactory
 from simulate.role_norms import ROLES, operator_norm
 from simulate.sweep import sweep
 
 WORKERS = 2
+BLOCK = 1024  # tokens no window crosses; every eighth block is held out
 FIRST_SEED = 1000  # of the batches; initial networks have keys of their own
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,11 +56,18 @@ class Material:
     def problem(self, width: int, batch: int, seed: int) -> NextToken:
         """The task of a cell, from the initial network of a seed."""
         network, config = self.networks[width][seed], self.config
-        return next_token(network, self.tokens, config.context, batch, config.evaluation)
+        return next_token(network, self.tokens, config.context, batch, config.evaluation, BLOCK)
 
 
 def prepare(config: NormRunsConfig, widths: Iterable[int], seeds: int) -> Material:
     """Reads and tokenises the text and draws the initial networks.
+
+    The first problem is built here too, so that what it refuses is refused before any run.
+
+    Args:
+        config: sizes and text.
+        widths: one or more.
+        seeds: networks a width, at least 1.
 
     Raises:
         ValueError: if the configuration or the text is refused.
@@ -67,6 +75,11 @@ def prepare(config: NormRunsConfig, widths: Iterable[int], seeds: int) -> Materi
     check_config(config)
     text = read_bytes(config.text or None, config.max_bytes)
     tokens = learn_tokens(text, config.vocabulary).encode(text)
+    if len(tokens) < HELD_OUT * BLOCK:
+        raise ValueError(
+            f"`text` must have at least {HELD_OUT * BLOCK} tokens, got {len(tokens)} in "
+            f"{len(text)} bytes read."
+        )
     networks = {}
     for width in widths:
         draw = jax.jit(
@@ -81,7 +94,9 @@ def prepare(config: NormRunsConfig, widths: Iterable[int], seeds: int) -> Materi
         )
         key = jax.random.key(width)
         networks[width] = [draw(jax.random.fold_in(key, seed)) for seed in range(seeds)]
-    return Material(tokens, networks, config)
+    material = Material(tokens, networks, config)
+    material.problem(min(networks), config.batches[0], seed=0)
+    return material
 
 
 def observe(problem: NextToken, params: Network) -> dict[str, jax.Array]:
@@ -123,9 +138,12 @@ def train(
 
 
 def averages(runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Means over seeds, and the standard error of the loss (NaN with one seed).
+    """Means over seeds, the loss of each, and its standard error (NaN with one seed).
 
-    A loss is infinite where any seed has diverged.
+    A mean loss is infinite where any seed has diverged.
+
+    Returns:
+        The means [C, P] by name, `loss_error`, and `seed_loss` [C, P, S].
     """
     loss = runs["loss"]
     seeds, finite = len(loss), np.isfinite(loss).all(axis=0)
@@ -134,7 +152,8 @@ def averages(runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if seeds > 1:
         error = np.where(finite, safe.std(axis=0, ddof=1) / np.sqrt(seeds), np.inf)
     means = {name: values.mean(axis=0) for name, values in runs.items() if name != "loss"}
-    return {"loss": np.where(finite, safe.mean(axis=0), np.inf), "loss_error": error} | means
+    losses = {"loss": np.where(finite, safe.mean(axis=0), np.inf), "loss_error": error}
+    return losses | {"seed_loss": np.moveaxis(loss, 0, -1)} | means
 
 
 def in_pairs(
@@ -169,11 +188,11 @@ def _run_cell(material: Material, cell: Cell) -> xr.Dataset:
     found = averages(runs)
     place = {"method": [cell.method], "width": [cell.width], "batch": [cell.batch]}
     dims = (*place, "rate", "tokens")
-    norm = found.pop("norm")[None, None, None]
+    extra = {"norm": ("layer",), "seed_loss": ("seed",)}
     return xr.Dataset(
-        {name: (dims, values[None, None, None]) for name, values in found.items()}
-        | {"norm": ((*dims, "layer"), norm)},
-        coords=place | {"rate": rates, "tokens": tokens, "layer": list(ROLES)},
+        {n: (dims + extra.get(n, ()), v[None, None, None]) for n, v in found.items()},
+        coords=place
+        | {"rate": rates, "tokens": tokens, "layer": list(ROLES), "seed": range(config.seeds)},
     )
 
 
@@ -186,10 +205,10 @@ def network_runs(config: NormRunsConfig, progress: Progress) -> xr.Dataset:
 
     Returns:
         `loss`, `loss_error` (standard error over seeds) and `output_rms_norm`
-        [method, width, batch, rate, tokens], `norm` [layer, and these], `initial_loss` and
-        `parameters` [width]. Means over seeds. What was not run, a rate far from any optimum of
-        its cell or a budget of too few steps, is NaN; what diverged is infinite: an optimum beside
-        either is at the edge.
+        [method, width, batch, rate, tokens], `seed_loss` [these, and seed], `norm` [layer, and
+        these], `initial_loss` and `parameters` [width]. Means over seeds. What was not run, a rate
+        far from any optimum of its cell or a budget of too few steps, is NaN; what diverged is
+        infinite: an optimum beside either is at the edge.
 
     Raises:
         ValueError: if the configuration or the text is refused.

@@ -3,7 +3,13 @@
 import numpy as np
 import xarray as xr
 
-from experiments.norm_exponent_tables import exponent_table, groups, pm, reach_table
+from experiments.norm_exponent_tables import (
+    exponent_table,
+    groups,
+    pinned_table,
+    pm,
+    reach_table,
+)
 from experiments.norm_laws import OUTPUT, as_constancy
 from experiments.norm_optima import LEAST_ERROR, count_edges
 from experiments.norm_published import PRINTED, published_table
@@ -18,6 +24,7 @@ def summary(dataset: xr.Dataset) -> list[Table]:
         _optima_table(dataset),
         _constancy_table(dataset),
         _width_table(dataset),
+        pinned_table(dataset),
         exponent_table(dataset),
         published_table(),
         prediction_table(dataset),
@@ -54,7 +61,7 @@ def _optima_table(dataset: xr.Dataset) -> Table:
 
 
 def verdict(found: Constancy | None) -> tuple[str, str]:
-    """Constant or not by chi^2, and whether within the source's own error of a norm."""
+    """Whether a change is seen, and whether within the source's own error of a norm."""
     if found is None:
         return "too few", "-"
     near = "yes" if found.scatter <= PRINTED else f"no ({found.scatter:.2f})"
@@ -77,6 +84,7 @@ def _constancy_table(dataset: xr.Dataset) -> Table:
         "budgets",
         "mean log2 norm",
         "slope in log2 D",
+        "|slope| up to",
         "chi^2 / dof",
         "p",
         "verdict",
@@ -84,8 +92,12 @@ def _constancy_table(dataset: xr.Dataset) -> Table:
     )
     note = (
         "log2 operator norm of a layer at the best rate and batch over the budgets whose optimum "
-        "is inside; constant: chi^2 at the 5 % level; within: their standard deviation against "
-        "the error that the source prints (7.0 +- 0.2)"
+        "is inside. A slope beyond 2 errors rises or falls; else chi^2 beyond its 5 % level "
+        "scatters; else no change is seen, which leaves a slope up to its 2-error limit. Errors: "
+        "parabolas and the scatter of each seed's own optimum, of "
+        f"{dataset.attrs['seeds']:.0f} seeds (networks), at least {LEAST_ERROR:g} octaves; budgets "
+        "share their runs, so that errors are not independent. Within: the standard deviation of "
+        "the norms against the error that the source prints (7.0 +- 0.2)"
     )
     return Table(
         "Norm at the best rate and batch: constant in the tokens?", columns, tuple(rows), note
@@ -94,12 +106,13 @@ def _constancy_table(dataset: xr.Dataset) -> Table:
 
 def _constancy_cells(found: Constancy | None) -> tuple[object, ...]:
     if found is None:
-        return 0, "-", "-", "-", "-", *verdict(found)
+        return 0, "-", "-", "-", "-", "-", *verdict(found)
     ratio = f"{found.chi_square:.1f} / {found.points - 1}"
     return (
         found.points,
         pm(found.mean, found.scatter),
         pm(found.slope, found.slope_error, 3),
+        f"{found.slope_limit:.3f}",
         ratio,
         f"{found.p_value:.2g}",
         *verdict(found),

@@ -63,9 +63,10 @@ def budget_table(dataset: xr.Dataset) -> Table:
     columns = ("system", "width", "smallest B", "share there", "largest B", "share there ")
     note = (
         "(norm - norm at the start) / (eta K), output layer, mean over budgets; at most one by the "
-        "triangle inequality (Newton-Schulz steps are a little longer). Near one: the longest row, "
-        "that of a rare token, goes straight ahead, and its norm is the budget itself, constant "
-        "only where eta* ~ 1/K. Near zero: steps cancel"
+        "triangle inequality (Newton-Schulz steps are a little longer). Near one: nearly all steps "
+        "add up, and the norm is the budget itself, constant only where eta* ~ 1/K; consistent "
+        "with one row, of a rare token, going straight ahead, but which row is longest and where "
+        "it goes is not recorded. Near zero: steps cancel"
     )
     return Table("Share of the distance budget at the optimum", columns, tuple(rows), note)
 
@@ -169,7 +170,7 @@ def _decay_table(dataset: xr.Dataset) -> Table:
     columns = ("lambda", "1/lambda", "runs settled", "norm * lambda", "median", "at the best rate")
     note = (
         f"output layer; settled: eta lambda K > {SETTLED:g}, eta lambda <= 1. Derived: "
-        "min(|W*|, 1/lambda), and the cross entropy of rare tokens has no finite W*. The source "
+        "min(|W*|, 1/lambda); a cross entropy need not have a finite W*. The source "
         "sees 1/lambda for 0.1, and is not conclusive for 0.01"
     )
     return Table("Weight decay: does the norm settle at 1/lambda?", columns, tuple(rows), note)

@@ -149,6 +149,13 @@ def carried_share(here: xr.Dataset) -> float:
     return float(largest.where(behind.carried.notnull()).mean())
 
 
+def carried_ratio(here: xr.Dataset) -> float:
+    """Median of A / (B + |C|) over the linear layers behind the first."""
+    there = here.sel(bits=BITS).isel(stage=(here.stage_name == "linear").values)
+    behind = there.isel(stage=slice(1, None))
+    return float((behind.carried / (behind.new + abs(behind.cross))).median())
+
+
 def normalization_falls(here: xr.Dataset) -> float:
     """Share of the RMS normalisations at which the relative error falls; NaN without any."""
     relative = here.relative.sel(bits=BITS)

@@ -175,9 +175,24 @@ def train(tasks: Sequence[Any], method: str, rates: np.ndarray, steps: np.ndarra
 
 
 def common_loss(runs: Mapping[str, Runs], least_rates: int) -> float:
-    """The lowest loss that every optimizer reaches in all seeds of `least_rates` of its rates."""
-    lowest = [run.loss.min(axis=-1).max(axis=-1) for run in runs.values()]
-    return float(max(np.sort(losses)[least_rates - 1] for losses in lowest))
+    """The lowest loss that every optimizer reaches in all seeds of `least_rates` of its rates.
+
+    Raises:
+        ValueError: if an optimizer that diverges or does not learn leaves it at an initial loss,
+            so that there would be checkpoints without training.
+    """
+    reached = {
+        name: np.sort(run.loss.min(axis=-1).max(axis=-1))[least_rates - 1]
+        for name, run in runs.items()
+    }
+    last = max(reached, key=lambda name: reached[name])
+    start = min(run.loss[..., 0].min() for run in runs.values())
+    if not reached[last] < start:
+        raise ValueError(
+            f"`least_rates`: {last} gets below the initial loss {start:.4g} at fewer than "
+            f"{least_rates} rates: lower it, train for more `steps` or leave {last} out."
+        )
+    return float(reached[last])
 
 
 def measure(task: Any, params: Network, bits: Sequence[int]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import xarray as xr
 from experiments.ptq_analysis import (
     BITS,
     Correlation,
+    carried_ratio,
     carried_share,
     correlations,
     fastest,
@@ -27,6 +28,7 @@ from theory.published_quantization import (
     PTQ_CORRELATIONS,
 )
 
+FAR_ABOVE = 5.0  # A / (B + |C|) from which A counts as far above both
 PUBLISHED = {
     "max_to_median": PTQ_CORRELATIONS.max_to_median,
     "max_to_mean": np.nan,
@@ -173,8 +175,10 @@ def _outlier_verdicts(here: xr.Dataset) -> Iterator[tuple[str, str, str]]:
 
 
 def _error_verdicts(here: xr.Dataset) -> Iterator[tuple[str, str, str]]:
-    share = carried_share(here)
-    yield "A far above B and C", f"largest in {share:.0%} of linear layers", _graded(share)
+    share, ratio = carried_share(here), carried_ratio(here)
+    seen = f"median A / (B + |C|) {ratio:.1f}; A is largest in {share:.0%} of linear layers"
+    far = ratio >= FAR_ABOVE
+    yield "A far above B and C", seen, "yes" if far else "partly" if share > 0.5 else "no"
     falls = normalization_falls(here)
     if np.isfinite(falls):
         yield "errors dip at RMS norms", f"in {falls:.0%} of them", _graded(falls)

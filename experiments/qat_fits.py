@@ -7,6 +7,9 @@ Two forms, per optimizer, with a coefficient A of its own for each format:
 
 Whether there is a rho at all is asked of the excess over full precision at fixed D / N: the law
 wants it to fall like N^-alpha, a floor stays. Local rho solve the law for one size alone.
+
+A cell whose best rate is the first or last tried is left out, `fitted_cells`; where that would
+leave a format fewer than three sizes at a budget, all of them are kept.
 """
 
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ from theory.shared_fitting import FormFit, fit_form
 FORMS: dict[str, LawForm] = {form.name: form for form in (ONE_TERM, QUANTIZED)}
 SYMBOLS = QUANTIZED.symbols
 LEVEL = 0.95
+LEAST_SIZES = 3  # of a format at one budget; a slope with an interval needs as many
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def efficiencies(
         flat(tokens[..., None]),
         loss[keep],
         flat(bits.astype(str)[:, None, None, None]),
-        least_cells=3,
+        least_cells=LEAST_SIZES,
     )
     key = jax.random.key(settings.seed)
     fit = fit_form(data, form, delta=settings.delta, starts=settings.starts, key=key)
@@ -207,16 +211,32 @@ def local_rescalings(
     return np.where(above, ratio ** (-1.0 / alpha), np.nan)
 
 
+def fitted_cells(at_edge: np.ndarray, axis: int) -> np.ndarray:
+    """Cells that enter the fits: not those at the edge, unless too few sizes remain.
+
+    Args:
+        at_edge: whether the best rate of a cell is the first or last tried, any shape.
+        axis: along which the sizes lie.
+
+    Returns:
+        The same shape.
+    """
+    enough = np.sum(~at_edge, axis=axis, keepdims=True) >= LEAST_SIZES
+    return ~at_edge | ~enough
+
+
 def with_laws(runs: xr.Dataset, settings: Settings) -> xr.Dataset:
     """The runs of one system with the laws of each method, and what tests them.
 
     Args:
-        runs: `loss`, `size`, `tokens` and `irreducible` of the layout in `experiments.qat_runs`.
+        runs: `loss`, `at_edge`, `size`, `tokens` and `irreducible` of the layout in
+            `experiments.qat_runs`.
         settings: of the fits.
 
     Returns:
-        The runs with the other variables of that layout.
+        The runs with the other variables of that layout, and `in_fits`, shaped like `at_edge`.
     """
+    runs = runs.assign(in_fits=runs.at_edge.copy(data=fitted_cells(runs.at_edge.values, 2)))
     coords = {
         "form": list(FORMS),
         "end": ["low", "middle", "high"],
@@ -238,7 +258,8 @@ def with_laws(runs: xr.Dataset, settings: Settings) -> xr.Dataset:
             share = slice(-1, None) if form is ONE_TERM else slice(None)
             seen = runs.isel(method=row, share=share)
             cells = seen.bits.values, seen["size"].values, seen.tokens.values
-            found = efficiencies(form, *cells, seen.loss.values, settings, form is ONE_TERM)
+            loss = seen.loss.where(seen.in_fits).values
+            found = efficiencies(form, *cells, loss, settings, form is ONE_TERM)
             fitted["rho"][1][number, row] = found.rho
             fitted["law"][1][number, row] = found.law
             fitted["misfit"][1][number, row] = found.misfit
@@ -252,9 +273,11 @@ def _tested(fitted: xr.Dataset) -> xr.Dataset:
     loss = fitted.loss.isel(share=-1).mean("seed")
     reference = loss.isel(bits=0)
     excess = (loss - reference).where(np.isfinite(loss))
-    slopes = np.array(
-        [[slope_of(fitted["size"].values, one) for one in method] for method in excess.values]
-    )
+    edge = ~fitted.in_fits.isel(share=-1)
+    used = fitted_cells((edge | edge.isel(bits=0)).values, 2)
+    size, slopes = fitted["size"].values, np.empty((*excess.shape[:2], 2))
+    for pair in np.ndindex(*excess.shape[:2]):
+        slopes[pair] = slope_of(size[used[pair]], excess.values[pair][used[pair]])
     symbols = fitted.law.sel(form=ONE_TERM.name)
     irreducible, alpha = symbols.sel(symbol="E"), symbols.sel(symbol="alpha")
     full = np.broadcast_to(reference.values[:, None], loss.shape)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import kendalltau
 
-from experiments.qat_fits import verdict
+from experiments.qat_fits import LEAST_SIZES, verdict
 from experiments.tables import Table
 from theory.published_quantization import QAT_EFFICIENCY
 
@@ -140,8 +140,9 @@ def _excess_table(dataset: xr.Dataset, bits: int) -> Table:
     columns = ("system", "method", "slope", "-alpha", "so it", "local rho", "over rounding")
     note = (
         "slope of the excess over full precision in N, 95 % interval; where it is not -alpha the "
-        "rho of each size (smallest to largest) differ and one number describes these sizes only; "
-        "over rounding: excess at the largest size over that of the rounded target"
+        "rho of each size (smallest to largest, rates at an edge too) differ and one number "
+        "describes these sizes only; over rounding: excess at the largest size over that of the "
+        "rounded target"
     )
     return Table(f"Is there a rho? The excess with {bits} bits", columns, tuple(rows), note)
 
@@ -161,7 +162,8 @@ def _width_table(dataset: xr.Dataset) -> Table:
             here = dataset.sel({"system": system, "method": method})
             middle = here.rho.sel(form="one-term", end="middle").values
             law = here.law.sel(form="one-term", symbol="E")
-            edge = int(here.at_edge.sum())
+            out = int((~here.in_fits).sum())
+            edge = f"{int(here.at_edge.sum())}, {out} left out"
             misfit = float(here.misfit.sel(form="one-term"))
             rows.append(
                 (str(system), method, *(float(v) for v in middle[1:]), float(law), misfit, edge)
@@ -171,7 +173,8 @@ def _width_table(dataset: xr.Dataset) -> Table:
     true = ", ".join(f"{v:g}" for v in np.unique(dataset.irreducible.values))
     note = (
         f"one-term rho; its fitted E, to compare with {true}; root mean square residual of log "
-        f"loss; how many of {runs} best rates are the first or last tried"
+        f"loss; how many of {runs} best rates are the first or last tried: left out of all fits, "
+        f"but kept where fewer than {LEAST_SIZES} sizes of a format and budget would remain"
     )
     return Table("Rho by width", columns, tuple(rows), note)
 

@@ -14,11 +14,13 @@ import numpy as np
 
 from simulate.text import DEFAULT_MAX_BYTES, text_files
 from theory.checks import check_real
+from theory.rounding import check_whole
 
 # Every byte belongs to exactly one piece.
 PIECE = re.compile(rb" ?[A-Za-z_]+| ?[0-9]+|\s+|[^A-Za-z_0-9\s]+")
 END = -1  # closes a piece; no merge reaches across
 LEARNED_BYTES = 1_000_000
+MOST_TOKENS = 2**31 - 1  # pairs of tokens are numbered in int64
 
 
 def read_bytes(path: str | Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
@@ -117,11 +119,14 @@ def learn_tokens(text: bytes, vocabulary: int | None = None) -> Tokenizer:
         A `Tokenizer` for all bytes of the text.
 
     Raises:
-        ValueError: if the text is empty, has more distinct bytes than `vocabulary`, or no pair
-            occurs twice any more before there are `vocabulary` tokens.
+        TypeError: if `vocabulary` is no number.
+        ValueError: if the text is empty, has more distinct bytes than `vocabulary`, no pair occurs
+            twice any more before there are `vocabulary` tokens, or that is no whole number.
     """
     if not text:
         raise ValueError("`text` must hold at least one byte, got none.")
+    if vocabulary is not None:
+        check_whole("vocabulary", vocabulary, 1, MOST_TOKENS)
     alphabet = bytes(np.flatnonzero(np.bincount(np.frombuffer(text, np.uint8))).tolist())
     size = len(alphabet) if vocabulary is None else vocabulary
     if size < len(alphabet):

@@ -9,7 +9,7 @@ from jax import lax
 
 from theory.checks import check_choice
 from theory.euclidean import normalize, scaled_norm
-from theory.norms import ROLE_NORMS, norm
+from theory.norms import ROLE_NORMS, find_norm
 
 ROLES = tuple(ROLE_NORMS)
 
@@ -54,9 +54,10 @@ def operator_norm(role: str, weight: jax.Array) -> jax.Array:
         Scalar.
 
     Raises:
-        ValueError: if the role is unknown.
+        ValueError: if the role is unknown, or the weight no matrix or empty.
     """
     check_choice("role", role, ROLES)
+    found = find_norm(ROLE_NORMS[role], weight.shape)
     if role == "hidden":
         return spectral_norm(weight) * (weight.shape[1] / weight.shape[0]) ** 0.5
-    return norm(ROLE_NORMS[role], weight)
+    return found.norm(weight)

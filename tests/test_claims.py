@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import claims
-from experiments.claims import CLAIMS, adaptive, second_moments
+from experiments.claims import CLAIMS, adaptive, norm_steps, second_moments
 from simulate.lmo import LmoMethod
 from simulate.shampoo import Shampoo
 from simulate.soap import Soap
@@ -97,6 +97,7 @@ def test_an_oracle_that_misses_the_optimum_in_its_smallest_entry_fails(monkeypat
 
 
 def test_a_range_too_narrow_or_too_wide_fails_the_newton_schulz_claims(monkeypatch):
+    held("newton-schulz")
     where = module("newton-schulz")
     reached = where.reached_range
     for scale, word in ((0.9, "within its stated range"), (1.6, "below 1.5 times")):
@@ -134,6 +135,7 @@ def test_a_loop_with_a_constant_a_thousandth_off_disagrees_with_the_engine(
 
 
 def test_a_compute_optimal_exponent_a_thousandth_off_fails(monkeypatch):
+    held("phases")
     where = module("phases")
     right = where.compute_optimal
     for field in ("loss_exponent", "size_exponent"):
@@ -230,3 +232,25 @@ def test_every_method_has_a_claim():
     }
     assert names >= PARTS
     assert [name for name in sorted(names - PARTS) if not re.search(rf"\b{name}\b", sources)] == []
+
+
+def failing(rows):
+    return [verdict.claim for verdict in rows() if not verdict.passed]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "factor", "word"),
+    [
+        (norm_steps.budget_rows, "norm_limit", 0.999, "the norm stays in its budget"),
+        (norm_steps.budget_rows, "norm_limit", 1.001, "the first step uses it up"),
+        (norm_steps.budget_rows, "settled_norm", 1.1, "the norm settles at"),
+        (norm_steps.noiseless_rows, "ball_loss", 1.001, "reach the least loss of the ball"),
+        (norm_steps.noiseless_rows, "distance_rate", 1.05, "the tuned rate is"),
+    ],
+)
+def test_a_norm_or_rate_that_is_off_fails_its_rows(rows, name, factor, word, monkeypatch):
+    assert failing(rows) == []
+    monkeypatch.setattr(norm_steps, name, off(getattr(norm_steps, name), factor))
+    found = failing(rows)
+    assert found
+    assert all(word in claim for claim in found)

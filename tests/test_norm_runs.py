@@ -21,6 +21,8 @@ from experiments.norm_variants import DECAY, KINDS, MOMENTUM, VARIANTS, variant_
 from experiments.progress import Progress
 from simulate.networks import operator_norms
 
+from .tolerances import SAME_MATHS
+
 TINY = NormRunsConfig(
     max_bytes=20_000,
     vocabulary=128,
@@ -45,6 +47,11 @@ def tiny():
 def test_the_record_has_every_cell_and_marks_what_was_not_run(tiny):
     assert tiny.loss.dims == ("method", "width", "batch", "rate", "tokens")
     assert tiny["norm"].dims == ("layer", *tiny.loss.dims)
+    assert tiny.seed_loss.dims == (*tiny.loss.dims, "seed")
+    np.testing.assert_allclose(tiny.seed_loss.mean("seed"), tiny.loss, rtol=SAME_MATHS)
+    np.testing.assert_allclose(
+        np.abs(np.diff(tiny.seed_loss.values)[..., 0]) / 2, tiny.loss_error, atol=1e-12
+    )
     assert list(tiny.method.values) == ["scion", "adamw"]
     assert list(tiny.layer.values) == ["input", "hidden", "output"]
     for cell in cells(TINY):
@@ -91,6 +98,7 @@ def test_averages_are_infinite_where_a_seed_diverged():
     assert found["loss"].tolist() == [2.0, np.inf]
     assert found["loss_error"].tolist() == [1.0, np.inf]  # |3 - 1| / 2 is s / sqrt(2)
     assert found["norm"].tolist() == [2.0, 4.0]
+    assert found["seed_loss"].tolist() == [[1.0, 3.0], [2.0, np.inf]]
     assert np.all(np.isnan(averages({"loss": np.ones((1, 3))})["loss_error"]))
 
 
@@ -203,6 +211,12 @@ def test_the_text_is_named_by_its_hash(tmp_path):
         ("variant_tokens", {"variant_tokens": ()}),
         ("variant_batches", {"variant_batches": (2**16,)}),
         ("variant_tokens", {"variant_batches": (96,)}),
+        ("context", {"context": 0}),
+        ("depth", {"depth": 0}),
+        ("depth", {"depth": 1.5}),
+        ("width", {"width": 0}),
+        ("widths", {"widths": (16, 2.5)}),
+        ("evaluation", {"evaluation": 0}),
     ],
 )
 def test_bad_options_are_named_before_any_run(name, changes):
@@ -211,11 +225,21 @@ def test_bad_options_are_named_before_any_run(name, changes):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "value"), [("evaluation", 10**7), ("context", 1024)])
+def test_what_the_text_is_too_short_for_is_named(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        prepare(replace(TINY, **{name: value}), [4], 1)
+
+
 def test_bad_texts_are_named(tmp_path):
     small = tmp_path / "small"
     small.write_bytes(b"a few words of text, too few for its vocabulary")
     with pytest.raises(ValueError, match="`vocabulary` must be at most"):
         network_runs(replace(TINY, text=str(small)), Progress())
+    short = tmp_path / "short"
+    short.write_bytes(bytes(range(128)) * 10)
+    with pytest.raises(ValueError, match="`text` must have at least 8192 tokens, got 1280 in 1280"):
+        network_runs(replace(TINY, text=str(short)), Progress())
     with pytest.raises(FileNotFoundError, match="`path`"):
         network_runs(replace(TINY, text=str(tmp_path / "none")), Progress())
 

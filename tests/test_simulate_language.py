@@ -135,11 +135,15 @@ def test_bad_input_is_named(tmp_path):
         ("text", lambda: learn_tokens(b"")),
         ("vocabulary", lambda: learn_tokens(b"abc", 2)),
         ("vocabulary", lambda: learn_tokens(b"abcabc", 300)),
+        ("vocabulary", lambda: learn_tokens(b"abab", 2.7)),
+        ("vocabulary", lambda: learn_tokens(b"abab", float("nan"))),
+        ("vocabulary", lambda: learn_tokens(b"abab", float("inf"))),
+        ("vocabulary", lambda: learn_tokens(b"abab", "3")),
         ("text", lambda: tokenizer.encode(b"abz")),
         ("tokens", lambda: tokenizer.decode(np.array([0, 2]))),
         ("tokens", lambda: tokenizer.decode(np.array([-1]))),
     ]
     for name, call in cases:
-        with pytest.raises((ValueError, FileNotFoundError), match=f"`{name}`") as caught:
+        with pytest.raises((ValueError, TypeError, FileNotFoundError), match=f"`{name}`") as caught:
             call()
         assert "\n" not in str(caught.value)

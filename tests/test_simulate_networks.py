@@ -35,6 +35,7 @@ from simulate.schedules import Scheduled, linear
 from simulate.trajectory import simulate
 from tests.tolerances import FINITE_DIFFERENCE, SAME_MATHS, SPECTRAL_ROUTE, Z_SCORE
 from theory.newton_schulz import MUON, reached_range
+from theory.norms import polar_factor
 from theory.problem import power_law
 
 VOCABULARY, WIDTH, CONTEXT, BATCH = 12, 8, 3, 16
@@ -393,6 +394,12 @@ def test_bad_input_is_named(task):
     cases = [
         ("role", lambda: Linear(weight, "middle")),
         ("role", lambda: operator_norm("middle", weight)),
+        *[("norm", lambda role=role: operator_norm(role, jnp.ones(3))) for role in ROLES],
+        *[("norm", lambda role=role: operator_norm(role, jnp.ones((2, 2, 2)))) for role in ROLES],
+        *[("shape", lambda role=role: operator_norm(role, jnp.ones((0, 3)))) for role in ROLES],
+        ("matrix", lambda: polar_factor(jnp.ones(3))),
+        ("matrix", lambda: polar_factor(jnp.ones((2, 3, 3)))),
+        ("matrix", lambda: polar_factor(jnp.ones((0, 3)))),
         ("kind", lambda: Activate("swish")),
         ("width", lambda: language_model(key, 5, 0, 2)),
         ("context", lambda: language_model(key, 5, 4, whole)),

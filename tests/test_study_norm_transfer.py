@@ -8,16 +8,28 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.norm_laws import as_constancy, budget_share, constancies, critical, fitted_laws
+from experiments import norm_quadratic
+from experiments.norm_laws import (
+    as_constancy,
+    budget_share,
+    constancies,
+    critical,
+    expected_laws,
+    fitted_laws,
+    pinned_laws,
+)
 from experiments.norm_optima import (
     EDGES,
     FEW,
+    LEAST_ERROR,
     NOT_RUN,
     cell_optima,
     count_edges,
     joint_optima,
     norm_law,
     rate_law,
+    seed_error,
+    seed_optima,
     tokens_law,
 )
 from experiments.norm_published import analyse, published_table
@@ -28,7 +40,10 @@ from experiments.studies import norm_transfer as study
 from experiments.study import run_study
 from paper_figures.figures.norm_transfer import draw
 from theory.parabola import HIGH, INSIDE
+from theory.plane_fit import NO_CHANGE
+from theory.problem import power_law
 from theory.published import LOSS_TABLE, OPTIMAL_LOG2_NORM
+from theory.small_batch_steps import transfer_exponents
 
 from .presets import tiny_config
 from .tolerances import SAME_MATHS
@@ -171,7 +186,7 @@ def test_a_norm_that_depends_on_b_over_the_best_b_alone_is_constant_there(runs):
     )
     joint = joint_optima(cell_optima(changed))
     same = as_constancy(constancies(joint).constancy.isel({"method": 0, "width": 0, "layer": 2}))
-    assert same.verdict == "constant"
+    assert same.verdict == NO_CHANGE
     assert abs(same.slope) < 1e-8
 
 
@@ -241,7 +256,7 @@ def test_the_published_table_gives_its_bold_cells_and_its_norm():
     value, error = OPTIMAL_LOG2_NORM
     assert abs(found.over_tokens.mean - value) < error
     assert round(found.over_tokens.scatter, 1) == error
-    assert found.over_tokens.verdict == "constant"
+    assert found.over_tokens.verdict == NO_CHANGE
     assert all(optimum.edge == INSIDE for optimum in found.optima)
     # Between the columns, too, and all rows are within an octave of the bold one.
     np.testing.assert_allclose(found.norm_at_optimum, value, atol=error)
@@ -295,23 +310,23 @@ def test_the_tiny_record_holds_both_systems(dataset):
 
 def test_tables_of_the_tiny_record(dataset):
     titles = [table.title for table in study.summary(dataset)]
-    assert len(titles) == 8
+    assert len(titles) == 9
     draw({"norm_transfer": dataset})
     plt.close("all")
 
 
 def test_tables_and_figure_say_what_the_runs_do(whole):
     tables = {table.title: table for table in study.summary(whole)}
-    assert len(tables) == 10
+    assert len(tables) == 11
     exponents = {row[:2]: row[2:] for row in tables["Exponents at the optimum"].rows}
     assert exponents["published", "-"][0] == "0.62 +- 0.05"
     assert [cell[:5] for cell in exponents["network, scion", 16][:2]] == ["0.70 ", "-0.60"]
     assert exponents["network, scion", 16][6].startswith("0.10")
-    reach = {row[0]: row[4:] for row in tables["How far the derivation goes"].rows}
+    reach = {row[0]: row[5:] for row in tables["How far the derivation goes"].rows}
     assert "scion 16 (+0.50)" in reach["B* ~ D^r"][0]
     assert "scion 16 (+0.70)" in reach["eta* ~ B^p at given D"][2]
     constant = tables["Norm at the best rate and batch: constant in the tokens?"].rows
-    assert {row[8] for row in constant[:6]} == {"rises"}
+    assert {row[9] for row in constant[:6]} == {"rises"}
     widths = tables["Norm at the optimum: constant in the width?"].rows
     assert len(widths) == len(METHODS) * TOKENS.size
     variants = tables["Variants of Scion, rate and batch tuned"].rows
@@ -364,6 +379,7 @@ def test_a_bad_text_is_refused_before_the_first_run(monkeypatch, tmp_path):
     for name, text, message in (
         ("empty", b"", "is empty"),
         ("poor", b"\xff\xfe\x00 ab", "distinct bytes|what the text supports"),
+        ("short", bytes(range(128)) * 10, "`text` must have at least 8192 tokens, got 1280"),
     ):
         file = tmp_path / name
         file.write_bytes(text)
@@ -371,3 +387,144 @@ def test_a_bad_text_is_refused_before_the_first_run(monkeypatch, tmp_path):
         config = replace(config, networks=replace(config.networks, text=str(file)))
         with pytest.raises(ValueError, match=message):
             study.compute(config, Progress())
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("networks", {"evaluation": 10**7}, "`evaluation`"),
+        ("networks", {"context": 0}, "`context`"),
+        ("networks", {"depth": 0}, "`depth`"),
+        ("quadratic", {"capacity": 1.0}, "`capacity_exponent`"),
+        ("quadratic", {"size": 1}, "`size`"),
+    ],
+)
+def test_bad_numbers_are_refused_before_the_first_run(monkeypatch, part, change, message):
+    def started(*arguments):
+        raise AssertionError("a run was started")
+
+    monkeypatch.setattr(norm_quadratic, "sweep", started)
+    config = tiny_config(study.NormTransferConfig)
+    config = replace(config, **{part: replace(getattr(config, part), **change)})
+    with pytest.raises(ValueError, match=message):
+        study.compute(config, Progress())
+
+
+def test_errors_of_optima_have_the_scatter_of_their_seeds(runs):
+    """Three seeds whose parabolas are moved by a known amount to either side."""
+    moved, raised = np.array([-0.3, 0.1, 0.2]), np.array([0.0, 0.03, -0.03])
+    batch, tokens = np.log2(BATCHES)[:, None, None], np.log2(TOKENS)
+    place = np.log2(RATES)[:, None] - (P * batch + Q * tokens)
+    value = 4 - 0.1 * tokens + 0.02 * (batch - R * tokens) ** 2
+    seeds = np.stack(
+        [value + up + 0.05 * (place - by) ** 2 for by, up in zip(moved, raised, strict=True)], -1
+    )
+    seeds = np.where(np.isfinite(runs.loss[0, 0].values)[..., None], seeds, np.inf)
+    dims = (*runs.loss.dims, "seed")
+    seeds = np.broadcast_to(seeds, (*runs.loss.shape, 3))
+    scattered = runs.assign(
+        seed_loss=(dims, seeds),
+        loss=(dims[:-1], np.where(np.isnan(runs.loss), np.nan, seeds.mean(axis=-1))),
+    )
+    found, plain = cell_optima(scattered), cell_optima(scattered.drop_vars("seed_loss"))
+    np.testing.assert_allclose(found.log2_rate, plain.log2_rate, atol=1e-9)
+    error, height = (np.std(x, ddof=1) / 3**0.5 for x in (moved, raised))
+    assert error > 2 * LEAST_ERROR
+    np.testing.assert_allclose(found.rate_error, error, rtol=1e-6)
+    np.testing.assert_allclose(plain.rate_error, LEAST_ERROR, rtol=1e-9)
+    np.testing.assert_allclose(found.value_error, height, rtol=1e-6)
+    np.testing.assert_allclose(found.norm_error.sel(layer="output"), 0.6 * error, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.seed_value.isel(method=0, width=0).transpose(..., "seed"),
+        (value + np.zeros((BATCHES.size, 1, 1)))[:, 0, :, None] + raised,
+        rtol=1e-6,
+    )
+    # One seed says nothing of others; its errors are those of the parabolas.
+    single = cell_optima(scattered.isel(seed=[0]))
+    np.testing.assert_allclose(single.rate_error, LEAST_ERROR, rtol=1e-9)
+
+
+def test_best_batches_have_the_scatter_of_their_seeds(cells):
+    moved = np.array([-0.4, 0.4])
+    batch, tokens = np.log2(BATCHES)[:, None, None], np.log2(TOKENS)[:, None]
+    values = 4 - 0.1 * tokens + 0.02 * (batch - R * tokens - moved) ** 2
+    whole = np.broadcast_to(values, (2, 2, *values.shape))
+    dims = ("method", "width", "batch", "tokens", "seed")
+    found = joint_optima(cells.assign(seed_value=(dims, whole)))
+    inside = found.edge == INSIDE
+    assert inside.any()
+    error = np.std(moved, ddof=1) / 2**0.5
+    assert np.allclose(found.batch_error.values[inside], error, rtol=1e-6)
+    assert np.allclose(joint_optima(cells).batch_error.values[inside], LEAST_ERROR)
+
+
+def test_a_seed_on_an_edge_counts_at_its_best_point():
+    grid = np.arange(-2.0, 3.0)
+    losses = np.stack([grid**2, np.exp(grid), np.where(grid > 0, np.nan, -grid)], axis=1)
+    places, values = seed_optima(grid, losses)
+    assert places.tolist() == pytest.approx([0.0, -2.0, 0.0], abs=1e-9)
+    assert values.tolist() == pytest.approx([0.0, np.exp(-2.0), 0.0], abs=1e-9)
+    assert seed_error(np.array([1.0, np.nan, 2.0])) == pytest.approx(0.5)
+    assert seed_error(np.array([1.0])) == 0.0
+    assert np.isnan(seed_optima(grid, np.full((5, 1), np.nan))[0][0])
+
+
+def pinned_runs(runs, curvature):
+    """Losses that are a parabola in log2 norm through the initial loss at log2 norm zero."""
+    logs = np.log2(runs["norm"].sel(layer="output"))
+    least = logs - 0.6 * (np.log2(runs.rate) - P * np.log2(runs.batch) - Q * np.log2(runs.tokens))
+    # a x (x - 2 x_0) with the minimum at x_0 and the start at zero.
+    loss = runs.initial_loss + curvature * logs * (logs - 2 * least)
+    return runs.assign(loss=loss.transpose(*runs.loss.dims).where(np.isfinite(runs.loss))), least
+
+
+def test_the_pinned_parabola_finds_a_minimum_it_was_made_of(runs):
+    data, least = pinned_runs(runs.assign(norm=64 * runs["norm"]), 0.05)
+    cells = cell_optima(data)
+    found = pinned_laws(data, cells)
+    known = np.isfinite(cells.log2_norm.sel(layer="output").values)
+    assert known.all()
+    expected = least.isel(rate=0, drop=True).transpose(*found.pinned_log2_norm.dims)
+    np.testing.assert_allclose(found.pinned_log2_norm, expected, atol=1e-8)
+    laws = found.pinned_exponent.isel(method=0, width=0)
+    assert float(laws.sel(law="norm B")) == pytest.approx(NORM_B, abs=1e-8)
+    assert float(laws.sel(law="norm D")) == pytest.approx(NORM_D, abs=1e-8)
+    # Where the start was higher the same points have another pinned parabola.
+    other = pinned_laws(data.assign(initial_loss=data.initial_loss + 0.5), cells)
+    assert np.nanmax(np.abs(other.pinned_log2_norm - expected)) > 1e-3
+    # A norm that does not grow with the rate is no place on an axis.
+    flat = data.assign(norm=xr.ones_like(data["norm"]) * 64)
+    assert np.all(np.isnan(pinned_laws(flat, cells).pinned_log2_norm))
+
+
+@pytest.mark.parametrize(("capacity", "source"), [(1.5, 1.5), (2.0, 3.5)])
+def test_tables_state_the_exponents_derived_for_the_quadratic_at_hand(whole, capacity, source):
+    config = QuadraticConfig(capacity=capacity, source=source, size=4, steps=("output",))
+    powers = transfer_exponents(power_law(capacity, source, 4))
+    changed = whole.assign(derived=study._derived(config).derived)
+    tables = {table.title: table for table in study.summary(changed)}
+    exponents = {row[0]: row[2:] for row in tables["Exponents at the optimum"].rows}
+    reach = {row[0]: row[1:] for row in tables["How far the derivation goes"].rows}
+    assert reach["eta* ~ D^q at given B"][0] == f"{powers.rate_tokens:+.2f}"
+    assert reach["B* ~ D^r"][0] == f"{powers.batch_tokens:+.2f}"
+    pairs = (("learned", powers.norm_tokens), ("walk", powers.walk_tokens))
+    for part, power in pairs:
+        row = exponents[f"derived, quadratic, {part}"]
+        assert row[:3] == ("0.50", f"{powers.rate_tokens:.2f}", f"{powers.batch_tokens:.2f}")
+        for law, place in (("norm ~ D^y at given B", 5), ("norm ~ D^u at B*", 6)):
+            # The two tables say the same.
+            assert float(row[place]) == pytest.approx(power, abs=0.005)
+            assert float(reach[f"{law}, {part}"][0]) == pytest.approx(power, abs=0.005)
+    assert powers.norm_tokens != powers.walk_tokens
+
+
+def test_the_expected_exponents_are_those_of_the_prediction():
+    """Predicted arrays in place of runs go through the same analysis."""
+    data = made_up().isel(width=[0])
+    quad = xr.Dataset(
+        {"predicted_loss": data.loss, "predicted_norm": data["norm"].isel(layer=0, drop=True)}
+    )
+    found = expected_laws(quad).expected_exponent.isel(method=0, width=0)
+    for law, power in (("p", P), ("q", Q), ("norm B", NORM_B), ("norm D", NORM_D)):
+        # Parabolas go through the logarithm of the loss.
+        assert float(found.sel(law=law)) == pytest.approx(power, abs=0.01)

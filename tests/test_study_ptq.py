@@ -151,6 +151,46 @@ def test_the_common_loss_is_what_enough_rates_of_all_optimizers_reach():
     np.testing.assert_array_equal(runs["one"].crossing(3.5), [[1], [2], [-1]])
 
 
+@pytest.mark.parametrize("ends", [np.inf, 9.5])
+def test_a_common_loss_without_training_is_refused_with_a_word(ends):
+    runs = {
+        "one": runs_with([[9, 3, 2, 2], [9, 4, 3, 3], [9, 9, 8, 8]]),
+        "wild": runs_with([[9, 5, 4, 4], [9, ends, ends, ends], [9.5, ends, ends, ends]]),
+    }
+    assert common_loss(runs, 1) == 4
+    for count in (2, 3):
+        message = f"`least_rates`: wild gets below the initial loss 9 at fewer than {count} rates"
+        with pytest.raises(ValueError, match=message):
+            common_loss(runs, count)
+
+
+def with_parts(carried, new, cross):
+    """Errors of one checkpoint's linear layers, the first of which does not count."""
+    dims = ("rate", "bits", "stage")
+    shaped = {"carried": carried, "new": new, "cross": cross}
+    parts = {name: (dims, np.array([[[0.0, *values]]])) for name, values in shaped.items()}
+    names = ("stage", np.array(["linear"] * (1 + len(carried)), object))
+    return xr.Dataset(parts | {"stage_name": names}, coords={"bits": [4]})
+
+
+@pytest.mark.parametrize(
+    ("carried", "ratio", "word"),
+    [
+        ([5.9, 6.1, 8.0], 5.08, "yes"),  # over B + |C| = 1 + 0.2
+        ([5.9, 5.9, 5.9], 4.92, "partly"),
+        ([1.1, 1.1, 1.1], 0.92, "partly"),  # above either, not above both together
+        ([0.9, 0.9, 30.0], 0.75, "no"),
+    ],
+)
+def test_far_above_means_five_times_both_together(carried, ratio, word):
+    here = with_parts(carried, [1.0] * 3, [-0.2, 0.2, -0.2])
+    assert ptq_analysis.carried_ratio(here) == pytest.approx(ratio, abs=0.01)
+    here = here.assign(relative=here.carried)
+    (_, seen, said), *_ = ptq_tables._error_verdicts(here)
+    assert said == word
+    assert seen.startswith(f"median A / (B + |C|) {ratio:.1f}")
+
+
 def test_a_correlation_and_its_interval_and_rank():
     rng = np.random.default_rng(2)
     cost = rng.uniform(size=(4, 6, 2))
@@ -182,6 +222,7 @@ def test_a_correlation_and_its_interval_and_rank():
         ({"rates": 2, "least_rates": 3}, "`least_rates` must be"),
         ({"rates": 1}, "`rates` must be"),
         ({"depth": 1}, "`depth` must be"),
+        ({"seeds": 1}, "`seeds` must be .*at least 2, got 1"),
     ],
 )
 def test_bad_configurations_are_refused(changes, message):

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from experiments import qat_fits
 from experiments.progress import Progress
 from experiments.qat_fits import (
     FORMS,
+    Efficiencies,
     Settings,
     efficiencies,
+    fitted_cells,
     local_rescalings,
     slope_of,
     verdict,
+    with_laws,
 )
 from experiments.qat_runs import SYSTEMS, Spectrum, rounding_excess, tuned
 from experiments.qat_tables import PUBLISHED, order, summary, verdicts
@@ -158,6 +162,65 @@ def test_the_grid_of_rates_is_log_spaced_around_its_centre_and_falls_with_the_ho
     np.testing.assert_allclose(trainee.rates(5, 1024.0), rates / 4**0.75, rtol=SAME_MATHS)
 
 
+def test_cells_at_an_edge_are_left_out_while_three_sizes_remain():
+    edge = np.array([[0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
+    wanted = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], bool)
+    np.testing.assert_array_equal(fitted_cells(edge, 1), wanted)
+    np.testing.assert_array_equal(fitted_cells(edge.T, 0), wanted.T)
+
+
+def edge_record(places):
+    """Runs that follow the law but for these, whose rate is at the edge and loss is spoilt."""
+    size, tokens, loss = law_losses(0.8)
+    at_edge = np.zeros((1, *loss.shape[:3]), bool)
+    for place in places:
+        at_edge[0, 1, place] = True
+    loss = np.where(at_edge[0, ..., None], loss + 0.5, loss)[None]
+    cells = ("method", "bits", "place", "share")
+    variables = {
+        "loss": ((*cells, "seed"), loss),
+        "at_edge": (cells, at_edge),
+        "size": ("place", size),
+        "tokens": (("place", "share"), tokens),
+        "irreducible": ((), 0.3),
+    }
+    coords = {"method": ["sgd"], "bits": [16, 4], "share": [0.25, 1.0]}
+    return with_laws(xr.Dataset(variables, coords=coords), SETTINGS)
+
+
+def test_fits_and_slopes_see_the_cells_that_are_left(monkeypatch):
+    seen = []
+
+    def without_fit(form, bits, size, tokens, loss, settings, left_out):
+        del form, size, tokens, settings, left_out
+        seen.append(loss)
+        law = np.array([0.3, 2.0, 0.4, np.nan, np.nan])
+        return Efficiencies(np.ones((bits.size, 3)), np.ones((bits.size, 2)), law, 0.0)
+
+    monkeypatch.setattr(qat_fits, "efficiencies", without_fit)
+    found = edge_record([1])
+    for loss in seen:
+        assert np.isnan(loss[1, 1]).all()
+        assert np.isnan(loss).sum() == loss[1, 1].size
+    # (0.8^-0.4 - 1) 2 N^-0.4 at the places that are left.
+    np.testing.assert_allclose(found.excess_slope.sel(bits=4), -0.4, atol=1e-6)
+    kept = edge_record([1, 2])
+    assert all(np.isfinite(loss).all() for loss in seen[2:])
+    assert abs(kept.excess_slope.sel(bits=4).item() + 0.4) > 0.03
+
+
+@pytest.mark.slow
+def test_a_spoilt_cell_at_an_edge_does_not_move_the_fits():
+    found = edge_record([1])
+    assert int((~found.in_fits).sum()) == int(found.at_edge.sum()) == 2
+    rho = found.rho.sel(form="quantized", end="middle", bits=4).item()
+    np.testing.assert_allclose(rho, 0.8, rtol=1e-2)
+    kept = edge_record([1, 2])
+    assert bool(kept.in_fits.all())
+    assert int(kept.at_edge.sum()) == 4
+    assert abs(kept.rho.sel(form="quantized", end="middle", bits=4).item() - 0.8) > 0.1
+
+
 @pytest.mark.slow
 def test_in_the_eigenbasis_the_cost_of_rounding_stays_and_no_rho_describes_it():
     found = record()
@@ -178,6 +241,10 @@ def test_the_tables_name_every_method_and_say_where_there_is_no_rho():
     assert [row[1] for row in rho.rows] == ["gd", "sign", "adam"]
     assert excess.rows[0][4] in ("stays", "grows")
     assert widths.columns[2:3] == ("4 bits",)
+    for row in widths.rows:
+        here = record().sel({"method": row[1]})
+        edge, out = int(here.at_edge.sum()), int((~here.in_fits).sum())
+        assert row[-1] == f"{edge}, {out} left out"
     assert any("fitted E" in question for question, _ in conclusion.rows)
 
 

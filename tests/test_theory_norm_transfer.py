@@ -149,6 +149,37 @@ def test_the_tuned_rate_without_noise_is_the_distance_over_the_steps():
     assert np.all(np.array(corrected) < 0.05 * np.array(gaps))
 
 
+def tied_by_search(lam, target, steps, tied):
+    """As `tuned_by_search`, with several coordinates that all start at zero equally far away."""
+    far = np.abs(target) >= np.abs(target).max() * (1 - 1e-12)
+    assert far.sum() == tied
+    top = np.abs(target).max() / steps
+
+    def loss(eta):
+        left = max((top - eta) * steps, 0.0)
+        near = phase_averaged_loss(lam[~far], target[~far], eta, steps)
+        return near + sum(lam[far]) * left**2 / 2
+
+    return minimize_scalar(
+        loss, bounds=(0.8 * top, 1.05 * top), method="bounded", options={"xatol": 1e-9}
+    ).x
+
+
+def test_coordinates_that_are_equally_far_pull_together():
+    lam, target = np.array([1.0, 0.2, 0.5, 0.3]), np.array([0.4, -1.5, 1.5, 1.5 * (1 - 1e-14)])
+    for steps in (12, 24):
+        found = tied_by_search(lam, target, steps, 3)
+        gap = 1 - found * steps / 1.5
+        assert gap > 0
+        rate = float(distance_rate(lam, target, float(steps)))
+        assert abs(rate / found - 1) < 0.05 * gap
+        # The order does not matter, nor which of them comes first.
+        turned = float(distance_rate(lam[::-1].copy(), target[::-1].copy(), float(steps)))
+        assert turned == pytest.approx(rate, rel=SAME_MATHS)
+    # With nobody else on the way the rate is the distance over the steps.
+    assert float(distance_rate(lam, np.ones(4), 8.0)) == pytest.approx(1 / 8, rel=SAME_MATHS)
+
+
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("shape", [(3, 5), (6, 6)])
 def test_the_gain_is_the_mean_step_of_a_faint_gradient(name, shape):

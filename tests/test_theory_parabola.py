@@ -6,7 +6,7 @@ from scipy.optimize import curve_fit
 from scipy.stats import chi2
 
 from theory.parabola import HIGH, INSIDE, LOW, NO_VERTEX, find_optimum, fit_vertex, read_at
-from theory.plane_fit import constancy, fit_power
+from theory.plane_fit import NO_CHANGE, constancy, fit_power
 
 from .tolerances import SAME_MATHS, Z_SCORE
 
@@ -199,7 +199,9 @@ def test_constancy_is_pearsons_test():
     factor = np.sqrt(np.sum((residual / 0.2) ** 2) / 2)
     assert factor > 1
     assert found.slope_error == pytest.approx(factor * 0.2 / np.sqrt(20), rel=1e-9)
-    assert found.verdict == "constant"
+    assert found.verdict == NO_CHANGE
+    limit = np.max(np.abs(found.slope + found.slope_error * np.array([-2, 2])))
+    assert found.slope_limit == pytest.approx(limit, rel=SAME_MATHS)
 
 
 def test_verdicts_say_how_a_quantity_is_not_constant():
@@ -208,16 +210,31 @@ def test_verdicts_say_how_a_quantity_is_not_constant():
     assert constancy(-0.5 * along, errors, along).verdict == "falls"
     assert constancy(np.array([0.0, 1.0, 0.0, 1.0, 0.0]), errors, along).verdict == "scatters"
     # Large numbers, which no power of two could hold.
-    assert constancy(np.array([2e4, 2e4, 2e4]), np.ones(3), np.arange(3.0)).verdict == "constant"
+    assert constancy(np.array([2e4, 2e4, 2e4]), np.ones(3), np.arange(3.0)).verdict == NO_CHANGE
 
 
-def test_constant_values_are_called_so_at_the_stated_rate():
+def test_a_slope_that_chi_square_passes_is_seen():
+    along = np.arange(7.0)
+    found = constancy(0.6 * along, np.ones(7), along)
+    assert found.p_value == pytest.approx(chi2.sf(0.36 * 28, 6), rel=1e-10)
+    assert found.p_value > 0.1
+    assert found.slope / found.slope_error == pytest.approx(0.6 * np.sqrt(28), rel=1e-9)
+    assert found.verdict == "rises"
+    assert constancy(-0.6 * along, np.ones(7), along).verdict == "falls"
+    # Below 2 errors nothing is seen, and the limit says how much there may be.
+    faint = constancy(0.3 * along, np.ones(7), along)
+    assert faint.verdict == NO_CHANGE
+    assert faint.slope_limit == pytest.approx(0.3 + 2 / np.sqrt(28), rel=1e-9)
+
+
+def test_constant_values_are_called_otherwise_at_the_stated_rate():
     rng = np.random.default_rng(2)
     runs, along = 2000, np.arange(6.0)
-    wrong = sum(
-        constancy(rng.normal(size=6), np.ones(6), along).verdict != "constant" for _ in range(runs)
-    )
-    assert abs(wrong / runs - 0.05) < Z_SCORE * np.sqrt(0.05 * 0.95 / runs)
+    found = [constancy(rng.normal(size=6), np.ones(6), along) for _ in range(runs)]
+    unlikely = sum(one.p_value < 0.05 for one in found)
+    assert abs(unlikely / runs - 0.05) < Z_SCORE * np.sqrt(0.05 * 0.95 / runs)
+    wrong = sum(one.verdict != NO_CHANGE for one in found)
+    assert unlikely < wrong < 0.1 * runs
 
 
 def test_bad_arguments_are_named():

@@ -1,5 +1,6 @@
 """Weights on a grid: floors against Markov chains and Monte Carlo; mantissa bits; bad input."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from theory.rounding_floor import (
     stochastic_rounding_variance,
 )
 
-from .tolerances import SAME_MATHS
+from .tolerances import FINITE_DIFFERENCE, SAME_MATHS
 
 PRODUCTS = (0.3, 0.1, 0.03, 0.01)
 
@@ -160,6 +161,36 @@ def test_bits_meet_the_tolerable_error_and_differences_know_no_constant():
             assert added == pytest.approx(exponent * np.log2(100), rel=SAME_MATHS)
     # A loose constant asks for no mantissa at all.
     assert float(needed_mantissa_bits("muon", "weights", 4.0, constant=10.0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("formula", "places"),
+    [
+        (unit_roundoff, (0.5, 7.0)),
+        (lambda t: tolerable_error("adam", "weights", t, constant=0.3), (2.0, 30.0)),
+        (lambda t: needed_mantissa_bits("muon", "momentum", t, constant=0.1), (2.0, 30.0)),
+        (lambda ratio: added_mantissa_bits("adam", "gradient", ratio), (0.4, 3.0)),
+        (lambda place: stochastic_rounding_variance(place, 0.3), (0.1, 0.7)),
+        (lambda u: stochastic_rounding_floor(np.array([1.0, 0.5]), u), (0.1, 0.4)),
+        (lambda x: stochastic_rounding_risk(0.7, x, 0.3), (0.1, 0.43)),
+        (lambda eta: independent_error_floor(np.array([1.0, 0.2]), 0.1, eta), (0.2, 1.5)),
+        (lambda eta: nearest_stall_risk(np.array([1.0, 0.2]), 0.3, 0.1, eta), (0.3, 0.6)),
+    ],
+)
+def test_gradients_are_finite_differences(formula, places):
+    for place in places:
+        step = 1e-5 * place
+        central = (float(formula(place + step)) - float(formula(place - step))) / (2 * step)
+        found = float(jax.grad(formula)(place))
+        assert found != 0
+        assert found == pytest.approx(central, rel=FINITE_DIFFERENCE)
+
+
+def test_below_no_bits_and_beyond_the_largest_error_nothing_moves():
+    bits = lambda steps: needed_mantissa_bits("muon", "weights", steps, constant=10.0)
+    assert float(jax.grad(bits)(4.0)) == 0.0
+    stalled = lambda rate: nearest_stall_risk(1.0, 0.01, 0.1, rate)
+    assert float(jax.grad(stalled)(0.2)) == 0.0  # the start is nearer than the radius
 
 
 def test_adam_needs_four_times_the_bits_of_muon_for_its_weights():

@@ -258,6 +258,11 @@ def test_rotation_turns_blocks_and_turns_them_back(shape, axis, block):
         (lambda: round_absmax([1.0], 0), r"`bits` must be .*at least 1 and at most 16, got 0"),
         (lambda: round_absmax([1.0], 17), r"`bits` must be .*at most 16, got 17"),
         (lambda: absmax_scale([1.0], 2.5), "`bits` must be a whole number, got 2.5"),
+        (lambda: round_absmax(1.0, 4), r"`values` must have entries along axis -1, got .* \(\)"),
+        (lambda: absmax_scale([], 4), r"`values` must have entries along axis -1, got .* \(0,\)"),
+        (lambda: round_absmax(jnp.ones((3, 0)), 4), "`values` must have entries along axis -1"),
+        (lambda: round_absmax(ROWS, 4, axis=2), "`values` must have entries along axis 2"),
+        (lambda: round_absmax([], 4, axis=None), "`values` must have entries, got shape"),
         (lambda: round_clipped([1.0], -1, 1.0), "`bits` must be"),
         (lambda: round_clipped([1.0], 4, -1.0), "`clip` must be .*at least 0, got -1"),
         (lambda: gaussian_clip(17), "`bits` must be"),
@@ -294,3 +299,28 @@ def test_values_that_are_no_numbers_do_not_become_any():
     assert np.isnan(found[:2]).all()
     assert np.isfinite(found[2:]).all()
     assert np.isnan(np.asarray(clipped(rows, 4, 1.0))[0, 3])
+
+
+@pytest.mark.parametrize("key", [None, jax.random.key(0)])
+@pytest.mark.parametrize("bits", [1, 4])
+def test_a_row_without_a_spacing_is_not_a_number_without_compilation_too(bits, key):
+    rows = np.array([[1.0, np.inf], [np.nan, 2.0], [1.0, -np.inf], [-2.0, 2.0]])
+    found = np.asarray(round_absmax(rows, bits, key=key))
+    assert np.isnan(found[:3]).all()
+    assert found[3].tolist() == [-2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: round_absmax([1.0], True), "`bits` must be a whole number, got True"),
+        (lambda: absmax_scale([1.0], "4"), "`bits` must be a whole number, got '4'"),
+        (lambda: round_float([1.0], "3", 4), "`mantissa_bits` must be a whole number, got '3'"),
+        (lambda: jax.jit(round_absmax)(ROWS, True), "`bits` must be a whole number"),
+        (lambda: round_absmax([1.0 + 2.0j], 4), "`values` must be real numbers, got complex128"),
+        (lambda: round_grid([1j], 0.5), "`values` must be real numbers, got complex128"),
+    ],
+)
+def test_what_is_no_real_number_is_named(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from theory.checks import Real, check_choice, check_real
 
 ALIGNED = ("max", "spectral", "one_to_rms", "rms_to_rms", "rms_to_inf")
+# Coordinates this near to the farthest, relatively, are equally far: rounding of singular values.
+TIED = 1e-9
 
 
 def norm_limit(
@@ -138,12 +140,12 @@ def ball_loss(eigenvalues: Real, target: Real, radius: Real) -> jax.Array:
 def distance_rate(eigenvalues: Real, target: Real, steps: Real) -> jax.Array:
     """Tuned constant rate without noise: (R/K) / (1 + (sum' lam_i) / (3 lam_R K^2)), R = max |w*|.
 
-    The sum' leaves out the farthest coordinate, whose eigenvalue is lam_R. In a norm of `ALIGNED`
-    it is times `diagonal_norm`.
+    The sum' leaves out the farthest coordinate, whose eigenvalue is lam_R; of several equally far
+    ones lam_R is the sum. In a norm of `ALIGNED` it is times `diagonal_norm`.
 
     Args:
         eigenvalues: lam_i > 0, [n].
-        target: w*_i, [n], one of them farthest; not all zero.
+        target: w*_i, [n]; not all zero.
         steps: K >= 1, any shape.
 
     Returns:
@@ -154,18 +156,19 @@ def distance_rate(eigenvalues: Real, target: Real, steps: Real) -> jax.Array:
 
     Kind: asymptotic, K -> infinity; the correction is the leading one.
     Valid: sign steps on diagonal problems, spectral steps on aligned ones, exact gradients; every
-        other coordinate well inside, R - |w*_i| >> R/K.
+        coordinate at R or well inside, R - |w*_i| >> R/K.
     Source: derived. A coordinate that has arrived alternates between r and eta - r: its mean loss
         over phases is lam eta^2/6. Against it stands lam_R (R - eta K)^2 / 2.
     """
     lam, size = _diagonal(eigenvalues, target)
     check_real("eigenvalues", lam, above=0.0)
     check_real("steps", steps, at_least=1.0)
-    far = jnp.argmax(size)
-    check_real("target", size[far], above=0.0)
+    farthest = jnp.max(size)
+    check_real("target", farthest, above=0.0)
     count = jnp.asarray(steps, float)
-    waiting = (jnp.sum(lam) - lam[far]) / (3.0 * lam[far] * count**2)
-    return size[far] / count / (1.0 + waiting)
+    tied = size >= farthest * (1.0 - TIED)
+    last, others = (jnp.sum(jnp.where(at, lam, 0.0)) for at in (tied, ~tied))
+    return farthest / count / (1.0 + others / (3.0 * last * count**2))
 
 
 def _diagonal(eigenvalues: Real, target: Real) -> tuple[jax.Array, jax.Array]:

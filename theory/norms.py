@@ -42,10 +42,17 @@ def polar_factor(matrix: Array) -> Array:
         Partial isometry [d_out, d_in] of the rank of `matrix`; zero for zero. Singular values
         below eps max(d_out, d_in) times the largest count as zero.
 
+    Raises:
+        ValueError: if it is no matrix, or an empty one.
+
     Kind: exact.
     Valid: finite entries; others give NaN.
     Source: Higham, Functions of Matrices (2008), theorem 8.1; rank as in numpy.linalg.matrix_rank.
     """
+    if len(matrix.shape) != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"`matrix` must be a matrix [d_out, d_in], not empty, got shape {matrix.shape}."
+        )
     left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
     cut = values[0] * float(max(matrix.shape) * jnp.finfo(matrix.dtype).eps)
     kept = jnp.where(values <= cut, jnp.zeros_like(values), jnp.ones_like(values))

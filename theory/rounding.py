@@ -43,12 +43,16 @@ FLOAT8_E4M3 = FloatFormat(3, 4, finite=True)
 
 
 def check_whole(name: str, value: Real, at_least: int, at_most: int) -> None:
-    """Refuse what is not a whole number of the range; traced values pass.
+    """Refuse what is not a whole number of the range; traced values need the type alone.
 
     Raises:
+        TypeError: if it is no number, naming the argument; neither truth values nor text are.
         ValueError: naming the argument, its value and its range.
     """
     check_real(name, value, at_least=at_least, at_most=at_most)
+    kind = jnp.asarray(value).dtype if is_traced(value) else np.asarray(value).dtype
+    if not (jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating)):
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
     if not is_traced(value) and np.any(np.asarray(value) != np.round(np.asarray(value))):
         raise ValueError(f"`{name}` must be a whole number, got {value}.")
 
@@ -86,11 +90,16 @@ def as_floating(values: Real) -> jax.Array:
     Returns:
         The same shape; floating-point types are kept.
 
+    Raises:
+        TypeError: if the values are complex.
+
     Kind: exact.
     Valid: real values.
     Source: derived.
     """
     array = jnp.asarray(values)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"`values` must be real numbers, got {array.dtype}.")
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
@@ -136,8 +145,12 @@ def round_grid(values: Real, spacing: Real, *, key: jax.Array | None = None) -> 
     Source: derived; fixed-point numbers.
     """
     check_real("spacing", spacing, at_least=0.0)
-    array = as_floating(values)
-    step = jnp.asarray(spacing).astype(array.dtype)
+    return _on_grid(as_floating(values), jnp.asarray(spacing), key)
+
+
+def _on_grid(array: jax.Array, spacing: jax.Array, key: jax.Array | None) -> jax.Array:
+    """`round_grid` without its check: a spacing that is no number gives NaN."""
+    step = spacing.astype(array.dtype)
     # The masked step keeps the derivative of a zero row free of 0/0.
     safe = jnp.where(step > 0, step, jnp.ones_like(step))
     rounded = jnp.where(step > 0, safe * round_whole(array / safe, key=key), array)
@@ -148,7 +161,7 @@ def absmax_scale(values: Real, bits: Real, axis: int | tuple[int, ...] | None = 
     """Spacing of the symmetric absmax grid, max |v| / (2^(bits-1) - 1); one bit: mean |v|.
 
     Args:
-        values: any shape.
+        values: any shape with entries along the axis.
         bits: width b, a whole number in 1..16.
         axis: over which the values share a spacing; None: all of them.
 
@@ -156,7 +169,7 @@ def absmax_scale(values: Real, bits: Real, axis: int | tuple[int, ...] | None = 
         The spacing, the shape of the values with ones along `axis`; zero for a zero row.
 
     Raises:
-        ValueError: if the width is outside its range.
+        ValueError: if the width is outside its range, or there is no entry along the axis.
 
     Kind: definition.
     Valid: finite values; a row that holds an infinity or a NaN has no spacing.
@@ -164,11 +177,21 @@ def absmax_scale(values: Real, bits: Real, axis: int | tuple[int, ...] | None = 
         1603.05279), section 3.1, the scale that is best for signs.
     """
     check_whole("bits", bits, 1, MAX_BITS)
-    array = as_floating(values)
+    array = _rows(values, axis)
     width, size = whole_or_nan(bits, 1, MAX_BITS, jnp.abs(array))
     largest = jnp.max(size, axis=axis, keepdims=True)
     levels = (jnp.left_shift(1, jnp.maximum(width, 2) - 1) - 1).astype(array.dtype)
     return jnp.where(width == 1, jnp.mean(size, axis=axis, keepdims=True), largest / levels)
+
+
+def _rows(values: Real, axis: int | tuple[int, ...] | None) -> jax.Array:
+    """The values as floating-point numbers, if they have entries along the axis."""
+    array = as_floating(values)
+    axes = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if any(not -array.ndim <= one < array.ndim or array.shape[one] == 0 for one in axes):
+        where = "" if axis is None else f" along axis {axis}"
+        raise ValueError(f"`values` must have entries{where}, got shape {array.shape}.")
+    return array
 
 
 def round_absmax(
@@ -184,7 +207,7 @@ def round_absmax(
     that stochastic rounding stays unbiased, max |v| up with probability (1 + v / max |v|) / 2.
 
     Args:
-        values: any shape.
+        values: any shape with entries along the axis.
         bits: width b, a whole number in 1..16.
         axis: over which the values share a grid (rows by default); None: all of them.
         key: makes the rounding stochastic.
@@ -193,19 +216,21 @@ def round_absmax(
         The same shape; a zero row stays zero.
 
     Raises:
-        ValueError: if the width is outside its range.
+        ValueError: if the width is outside its range, or there is no entry along the axis.
 
     Kind: definition.
     Valid: finite values; a row that holds an infinity or a NaN becomes NaN.
     Source: as `absmax_scale`.
     """
-    spacing = absmax_scale(values, bits, axis)
-    array = as_floating(values)
+    array = _rows(values, axis)
+    # Else one bit would make infinities of a row that holds one.
+    array = jnp.where(jnp.all(jnp.isfinite(array), axis=axis, keepdims=True), array, jnp.nan)
+    spacing = absmax_scale(array, bits, axis)
     width, _ = whole_or_nan(bits, 1, MAX_BITS, array)
     levels = (jnp.left_shift(1, jnp.maximum(width, 2) - 1) - 1).astype(array.dtype)
     # Stochastic rounding of max |v| / spacing, off by a rounding error, may go a level too far.
     edge = levels * spacing
-    many = jnp.clip(round_grid(array, spacing, key=key), -edge, edge)
+    many = jnp.clip(_on_grid(array, spacing, key), -edge, edge)
     return jnp.where(width == 1, _two_levels(array, spacing, axis, key), many)
 
 

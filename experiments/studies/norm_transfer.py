@@ -12,7 +12,16 @@ import numpy as np
 import xarray as xr
 
 from experiments.norm_config import NormRunsConfig, resolve_text
-from experiments.norm_laws import budget_share, constancies, critical, fitted_laws
+from experiments.norm_laws import (
+    LAWS,
+    PARTS,
+    budget_share,
+    constancies,
+    critical,
+    expected_laws,
+    fitted_laws,
+    pinned_laws,
+)
 from experiments.norm_optima import cell_optima, joint_optima
 from experiments.norm_quadratic import STEPS, QuadraticConfig, check_quadratic, quadratic_runs
 from experiments.norm_runs import network_runs, prepare
@@ -57,20 +66,23 @@ def compute(config: NormTransferConfig, progress: Progress) -> xr.Dataset:
     Returns:
         The networks' arrays as they are named in `experiments.norm_optima` and
         `experiments.norm_laws`, those of joint optima with `best_` before them; the quadratic's
-        the same with `quad_` before names and dimensions; the variants' with `variant_`.
+        the same with `quad_` before names and dimensions; the variants' with `variant_`. `derived`
+        [part, law] holds the exponents of small batches.
 
     Raises:
         ValueError: naming the field outside its domain.
     """
-    check_quadratic(config.quadratic)
-    prepare(config.networks, widths=(), seeds=0)  # refuses a bad text before the first run
+    derived = _checked(config)
     quad = quadratic_runs(config.quadratic, progress)
     networks = network_runs(config.networks, progress)
+    own = quad.merge(_analysed(quad, start=0.0, logarithm=True)).merge(expected_laws(quad))
+    analysed = _analysed(networks, start=1.0, logarithm=False)
     parts = [
         networks,
-        _analysed(networks, start=1.0, logarithm=False),
-        _prefixed(quad.merge(_analysed(quad, start=0.0, logarithm=True)), "quad_"),
-        _derived(config.quadratic),
+        analysed,
+        pinned_laws(networks, analysed),
+        _prefixed(own, "quad_"),
+        derived,
     ]
     if config.variants:
         variants = variant_runs(config.networks, progress)
@@ -79,6 +91,15 @@ def compute(config: NormTransferConfig, progress: Progress) -> xr.Dataset:
     assert isinstance(whole, xr.Dataset)
     whole.attrs = _attributes(config, networks)
     return with_units(whole, tokens="tokens", batch="windows", rate="norm of a step", loss="nats")
+
+
+def _checked(config: NormTransferConfig) -> xr.Dataset:
+    """What is derived, once all that can be refused has been, before the first run."""
+    check_quadratic(config.quadratic)
+    derived = _derived(config.quadratic)
+    networks = config.networks
+    prepare(networks, [min(networks.width, *networks.widths, networks.width)], seeds=1)
+    return derived
 
 
 def _analysed(runs: xr.Dataset, start: float, logarithm: bool) -> xr.Dataset:
@@ -127,15 +148,19 @@ def _room(runs: xr.Dataset) -> xr.DataArray:
 
 
 def _derived(config: QuadraticConfig) -> xr.Dataset:
-    """Exponents of small batches for the quadratic's powers, and the efficiency of its steps."""
+    """Exponents of small batches for the quadratic's powers, and the efficiency of its steps.
+
+    `derived` [part, law]: the two differ in the norm, of the modes learned or of those that walk.
+    """
     shape = (config.size, config.size)
     efficiency = [noise_efficiency(STEPS[name].norm, shape) for name in config.steps]
     powers = transfer_exponents(power_law(config.capacity, config.source, config.size))
-    numbers = [powers.rate_batch, powers.rate_tokens, powers.batch_tokens]
-    numbers += [powers.best_rate_tokens, 0.0, powers.norm_tokens, powers.norm_tokens]
+    tuned = [powers.rate_batch, powers.rate_tokens, powers.batch_tokens, powers.best_rate_tokens]
+    # Small batches tie: at given tokens and along the best batch the norm has the same power.
+    numbers = [[*tuned, 0.0, norm, norm] for norm in (powers.norm_tokens, powers.walk_tokens)]
     return xr.Dataset(
-        {"derived": ("law", numbers), "quad_efficiency": ("quad_method", efficiency)},
-        coords={"quad_method": list(config.steps)},
+        {"derived": (("part", "law"), numbers), "quad_efficiency": ("quad_method", efficiency)},
+        coords={"quad_method": list(config.steps), "part": list(PARTS), "law": list(LAWS)},
     )
 
 
@@ -148,6 +173,7 @@ def _attributes(config: NormTransferConfig, networks: xr.Dataset) -> dict[str, f
         "width": config.networks.width,
         "weight_decay": config.networks.weight_decay,
         "text_tokens": networks.attrs["text_tokens"],
+        "seeds": config.networks.seeds,
     }
 
 
@@ -157,5 +183,6 @@ STUDY = Study(
     NormTransferConfig,
     compute,
     summary,
+    version=2,
     resolve=resolve,
 )
