@@ -129,6 +129,28 @@ def computed(plan: Plan, progress: Progress) -> xr.Dataset:
     return plan.assemble(results)
 
 
+def over_grid(
+    results: Sequence[xr.Dataset],
+    fields: Mapping[str, Sequence[str]],
+    outer: Mapping[str, int],
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Variables of results that fill a grid, the last outer dimension fastest.
+
+    Args:
+        results: one for each place of the grid.
+        fields: dimensions of every variable of a result.
+        outer: sizes of the dimensions of the grid.
+
+    Returns:
+        By name, the outer dimensions followed by those of the field, and the values.
+    """
+    found = {}
+    for name, dims in fields.items():
+        values = np.stack([result[name].values for result in results])
+        found[name] = ((*outer, *dims), values.reshape(*outer.values(), *values.shape[1:]))
+    return found
+
+
 def pack(dataset: xr.Dataset, header: Mapping[str, Any]) -> bytes:
     """A result as bytes.
 

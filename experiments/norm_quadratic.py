@@ -171,11 +171,20 @@ def _size(step: str, square: np.ndarray) -> float:
     return np.nan
 
 
+LATTICE = (-36, 5)  # whole numbers j of rates 2^(j/2) among which optima are predicted
+
+
+def rate_lattice(config: QuadraticConfig) -> np.ndarray:
+    """All rates that could be run, ascending."""
+    low, high = LATTICE[0] - round(2 * config.below), LATTICE[1] + round(2 * config.above)
+    return 2.0 ** (np.arange(low, high) / 2)
+
+
 def _window(
     config: QuadraticConfig, step: str, problem: MatrixQuadratic, batch: int, counts: np.ndarray
 ) -> np.ndarray:
     """Half-octave lattice j of rates 2^(j/2) around the predicted optima."""
-    lattice = np.arange(-36, 5)
+    lattice = np.arange(*LATTICE)
     losses, _ = predicted(step, problem, config.noise_std, 2.0 ** (lattice / 2), batch, counts)
     best = lattice[np.argmin(losses, axis=0)]
     low, high = best.min() - round(2 * config.below), best.max() + round(2 * config.above)

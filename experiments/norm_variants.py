@@ -97,13 +97,24 @@ def variant_grid(
     return grid | horizon | {"learning_rate": rates}
 
 
+def _window(config: NormRunsConfig, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Budgets with enough steps at a batch size, and the window of rates of the method."""
+    tokens = np.array(config.variant_tokens)[usable(config.variant_tokens, batch)]
+    cell = Cell("scion", config.width, batch)
+    return tokens, rate_window(cell, tokens, config.margin + EXTRA_MARGIN)
+
+
+def variant_rates(config: NormRunsConfig, batch: int) -> np.ndarray:
+    """Rates that any variant runs at a batch size, ascending."""
+    _, window = _window(config, batch)
+    return np.unique(np.concatenate([variant.rates(window) for variant in VARIANTS]))
+
+
 def _run_kind(material: Material, job: tuple[int, tuple[bool, bool]]) -> list[xr.Dataset]:
     """All variants of a kind at a batch size, one Dataset each: their rates differ."""
     config, (batch, kind) = material.config, job
     variants = [variant for variant in VARIANTS if variant.kind == kind]
-    tokens = np.array(config.variant_tokens)[usable(config.variant_tokens, batch)]
-    cell = Cell("scion", config.width, batch)
-    window = rate_window(cell, tokens, config.margin + EXTRA_MARGIN)
+    tokens, window = _window(config, batch)
     if kind[1]:
         # Before its end a decaying run is not what a shorter budget would have given.
         tokens = tokens[-1:]

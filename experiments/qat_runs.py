@@ -133,8 +133,8 @@ class Case:
     """
 
     problems: Any
-    size: float
-    batch_size: float = 1.0
+    size: int
+    batch_size: int = 1
     target: Any = None
 
 
@@ -144,6 +144,7 @@ class System:
 
     Attributes:
         build: exponents and noise, side of the problem, number of draws to a `Case`.
+        dimensions: side to the number of weights and the batch size of that case.
         trainees: by name.
         quantizer: of the weights.
         activation: of the inputs of linear layers.
@@ -151,6 +152,7 @@ class System:
     """
 
     build: Callable[[Any, int, int], Case]
+    dimensions: Callable[[int], tuple[int, int]]
     trainees: Mapping[str, Trainee]
     quantizer: Quantizer
     activation: Quantizer | None = None
@@ -187,7 +189,7 @@ def diagonal(spectrum: Spectrum, side: int, seeds: int) -> Case:
 
     stacked = _stacked(build, seeds)
     trained = jnp.where(stacked.curvature > 0, stacked.target, 0.0)
-    return Case(stacked, side, target=trained)
+    return Case(stacked, *_of_vector(side), target=trained)
 
 
 def turned(spectrum: Spectrum, side: int, seeds: int) -> Case:
@@ -195,7 +197,7 @@ def turned(spectrum: Spectrum, side: int, seeds: int) -> Case:
     law = power_law(spectrum.capacity, spectrum.source, side, spectrum.noise_variance)
     build = lambda key: matrix_quadratic(law, alignment="turned", key=key, dtype=jnp.float32)
     stacked = _stacked(build, seeds)
-    return Case(stacked, side**2, target=stacked.target)
+    return Case(stacked, *_of_matrix(side), target=stacked.target)
 
 
 def network(spectrum: Spectrum, side: int, seeds: int) -> Case:
@@ -207,14 +209,26 @@ def network(spectrum: Spectrum, side: int, seeds: int) -> Case:
         start = two_layer(network_key, SIDE, side, SIDE, dtype=jnp.float32)
         return regression(law, start, SIDE, BATCH, data_key, EVALUATION)
 
-    return Case(_stacked(build, seeds), 2 * SIDE * side, BATCH)
+    return Case(_stacked(build, seeds), *_of_network(side))
+
+
+def _of_vector(side: int) -> tuple[int, int]:
+    return side, 1
+
+
+def _of_matrix(side: int) -> tuple[int, int]:
+    return side**2, 1
+
+
+def _of_network(side: int) -> tuple[int, int]:
+    return 2 * SIDE * side, BATCH
 
 
 SYSTEMS = {
-    "diagonal": System(diagonal, VECTOR, ABSMAX, tokens_per_parameter=16.0),
-    "absmax": System(turned, MATRIX, ABSMAX),
-    "clipped": System(turned, MATRIX, QUEST),
-    "network": System(network, NETWORK, QUEST, QUEST, tokens_per_parameter=10.0),
+    "diagonal": System(diagonal, _of_vector, VECTOR, ABSMAX, tokens_per_parameter=16.0),
+    "absmax": System(turned, _of_matrix, MATRIX, ABSMAX),
+    "clipped": System(turned, _of_matrix, MATRIX, QUEST),
+    "network": System(network, _of_network, NETWORK, QUEST, QUEST, tokens_per_parameter=10.0),
 }
 
 

@@ -33,7 +33,13 @@ from experiments.norm_optima import (
     tokens_law,
 )
 from experiments.norm_published import analyse, published_table
-from experiments.norm_quadratic import QuadraticConfig, measure, predicted, quadratic
+from experiments.norm_quadratic import (
+    QuadraticConfig,
+    measure,
+    predicted,
+    quadratic,
+    quadratic_runs,
+)
 from experiments.norm_variants import VARIANTS
 from experiments.progress import Progress
 from experiments.studies import norm_transfer as study
@@ -142,10 +148,8 @@ def whole():
 
     tiny = tiny_config(study.NormTransferConfig)
     config = replace(tiny, networks=replace(tiny.networks, width=16), variants=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "network_runs", lambda *_: made_up())
-        patch.setattr(study, "variant_runs", lambda *_: made_up_variants())
-        return study.compute(config, Progress())
+    quad = quadratic_runs(config.quadratic, Progress())
+    return study.analysed(config, quad, made_up(), made_up_variants())
 
 
 def test_optima_over_rates_are_the_laws_they_were_made_of(cells):
@@ -368,14 +372,14 @@ def test_the_text_is_part_of_the_key(tmp_path):
 def test_bad_fields_of_the_quadratic_are_refused(change, message):
     config = tiny_config(study.NormTransferConfig)
     with pytest.raises(ValueError, match=message):
-        study.quadratic_runs(replace(config.quadratic, **change), Progress())
+        quadratic_runs(replace(config.quadratic, **change), Progress())
 
 
 def test_a_bad_text_is_refused_before_the_first_run(monkeypatch, tmp_path):
     def started(*arguments):
         raise AssertionError("a run was started")
 
-    monkeypatch.setattr(study, "quadratic_runs", started)
+    monkeypatch.setattr(norm_quadratic, "sweep", started)
     for name, text, message in (
         ("empty", b"", "is empty"),
         ("poor", b"\xff\xfe\x00 ab", "distinct bytes|what the text supports"),

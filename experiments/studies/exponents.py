@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from experiments.chunks import Chunk, Plan, computed
+from experiments.chunks import Chunk, Plan, computed, over_grid
 from experiments.criterion import judge
 from experiments.exponent_tables import summary
 from experiments.methods import METHODS, Method
@@ -158,14 +158,8 @@ def _chunk(part: ExponentsConfig) -> Chunk:
 
 def _assembled(config: ExponentsConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
     pairs = list(zip(config.capacities, config.sources, strict=True))
-    shape = (len(config.methods), len(pairs))
-    variables = {
-        name: (
-            ("method", "problem", *dims),
-            np.reshape([row[name].values for row in results], (*shape, *results[0][name].shape)),
-        )
-        for name, dims in FIELDS.items()
-    }
+    outer = {"method": len(config.methods), "problem": len(pairs)}
+    variables = over_grid(results, FIELDS, outer)
     coords = {
         "method": list(config.methods),
         "problem": [f"a = {a:g}, b = {b:g}" for a, b in pairs],

@@ -6,11 +6,14 @@ width and budget; optima by the parabolas of `theory.parabola`; laws and tests o
 `theory.small_batch_steps` (noise).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Plan, computed
 from experiments.norm_config import NormRunsConfig, resolve_text
 from experiments.norm_laws import (
     LAWS,
@@ -23,10 +26,11 @@ from experiments.norm_laws import (
     pinned_laws,
 )
 from experiments.norm_optima import cell_optima, joint_optima
-from experiments.norm_quadratic import STEPS, QuadraticConfig, check_quadratic, quadratic_runs
-from experiments.norm_runs import network_runs, prepare
+from experiments.norm_plan import merged, network_chunks, quadratic_chunks, variant_chunks
+from experiments.norm_quadratic import STEPS, QuadraticConfig, check_quadratic
+from experiments.norm_runs import prepare
 from experiments.norm_tables import summary
-from experiments.norm_variants import variant_runs
+from experiments.norm_variants import VARIANTS
 from experiments.progress import Progress
 from experiments.records import with_units
 from experiments.study import Study
@@ -72,20 +76,47 @@ def compute(config: NormTransferConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
-    derived = _checked(config)
-    quad = quadratic_runs(config.quadratic, progress)
-    networks = network_runs(config.networks, progress)
-    own = quad.merge(_analysed(quad, start=0.0, logarithm=True)).merge(expected_laws(quad))
-    analysed = _analysed(networks, start=1.0, logarithm=False)
+    return computed(plan(config), progress)
+
+
+def plan(config: NormTransferConfig, memory: int | None = None) -> Plan:
+    """Chunks of `experiments.norm_plan`; none of them is cut further.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
+    _check(config)
+    chunks = quadratic_chunks(config.quadratic) + network_chunks(config.networks)
+    if config.variants:
+        chunks += variant_chunks(config.networks)
+    return Plan("norm transfer", tuple(chunks), partial(_assembled, config), "weight steps")
+
+
+def _assembled(config: NormTransferConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    first = len(config.quadratic.steps)
+    last = first + len(network_chunks(config.networks))
+    quad = merged(results[:first], {"method": config.quadratic.steps})
+    networks = merged(results[first:last], {"method": config.networks.methods})
+    names = [variant.name for variant in VARIANTS]
+    variants = merged(results[last:], {"variant": names}) if config.variants else None
+    return analysed(config, quad.dropna("rate", how="all", subset=["loss"]), networks, variants)
+
+
+def analysed(
+    config: NormTransferConfig, quad: xr.Dataset, networks: xr.Dataset, variants: xr.Dataset | None
+) -> xr.Dataset:
+    """The record from the runs of `experiments.norm_quadratic`, `norm_runs` and `norm_variants`."""
+    own = quad.merge(_optima(quad, start=0.0, logarithm=True)).merge(expected_laws(quad))
+    cells = _optima(networks, start=1.0, logarithm=False)
     parts = [
         networks,
-        analysed,
-        pinned_laws(networks, analysed),
+        cells,
+        pinned_laws(networks, cells),
         _prefixed(own, "quad_"),
-        derived,
+        _derived(config.quadratic),
     ]
-    if config.variants:
-        variants = variant_runs(config.networks, progress)
+    if variants is not None:
         parts += [variants, variant_optima(variants)]
     whole = xr.merge(parts, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     assert isinstance(whole, xr.Dataset)
@@ -93,16 +124,15 @@ def compute(config: NormTransferConfig, progress: Progress) -> xr.Dataset:
     return with_units(whole, tokens="tokens", batch="windows", rate="norm of a step", loss="nats")
 
 
-def _checked(config: NormTransferConfig) -> xr.Dataset:
-    """What is derived, once all that can be refused has been, before the first run."""
+def _check(config: NormTransferConfig) -> None:
+    """Refuses all that can be refused before the first run."""
     check_quadratic(config.quadratic)
-    derived = _derived(config.quadratic)
+    _derived(config.quadratic)
     networks = config.networks
     prepare(networks, [min(networks.width, *networks.widths, networks.width)], seeds=1)
-    return derived
 
 
-def _analysed(runs: xr.Dataset, start: float, logarithm: bool) -> xr.Dataset:
+def _optima(runs: xr.Dataset, start: float, logarithm: bool) -> xr.Dataset:
     cells = cell_optima(runs, logarithm)
     joint = joint_optima(cells)
     best = joint.rename({name: f"best_{name}" for name in joint.data_vars})
@@ -184,5 +214,6 @@ STUDY = Study(
     compute,
     summary,
     version=2,
+    plan=plan,
     resolve=resolve,
 )

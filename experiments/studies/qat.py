@@ -1,16 +1,18 @@
 """Training with rounded weights: does a format act like a smaller model, for each optimizer?"""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Chunk, Plan, computed
 from experiments.progress import Progress
 from experiments.qat_fits import Settings, with_laws
 from experiments.qat_runs import (
     METHODS,
     SYSTEMS,
-    Case,
     Spectrum,
     System,
     rounding_excess,
@@ -75,16 +77,19 @@ def compute(config: QatConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: QatConfig, memory: int | None = None) -> Plan:
+    """One chunk a system, size and method, whose rates and formats are one compiled call.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
     _check(config)
-    spectrum = Spectrum(config.capacity, config.source, config.noise_variance, max(config.modes))
-    units = [len(SYSTEMS[name].trainees) * len(config.sides) for name in config.systems]
-    settings, parts = Settings(config.delta, config.starts, config.draws), []
-    with progress.task("runs", sum(units)):
-        for name in config.systems:
-            runs = _runs(config, SYSTEMS[name], _sides(config, name), spectrum, progress)
-            parts.append(with_laws(runs, settings))
-    dataset = xr.concat(parts, "system").assign_coords(system=list(config.systems))
-    return with_units(dataset, loss="loss", tokens="samples", size="weights", misfit="log loss")
+    chunks = tuple(_chunk(config, *place) for place in _places(config))
+    return Plan("runs", chunks, partial(_assembled, config), "weight steps")
 
 
 def _check(config: QatConfig) -> None:
@@ -115,15 +120,87 @@ def _sides(config: QatConfig, name: str) -> tuple[int, ...]:
     return {"diagonal": config.modes, "network": config.widths}.get(name, config.sides)
 
 
-def _runs(
-    config: QatConfig,
-    system: System,
-    sides: tuple[int, ...],
+def _places(config: QatConfig) -> list[tuple[str, int, str]]:
+    """System, side and method of every chunk."""
+    return [
+        (name, side, method)
+        for name in config.systems
+        for side in _sides(config, name)
+        for method in SYSTEMS[name].trainees
+    ]
+
+
+# Of the weights of a run: seen to be enough for SOAP, which keeps the most.
+STATE_COPIES = 24
+
+
+def _chunk(config: QatConfig, name: str, side: int, method: str) -> Chunk:
+    system = SYSTEMS[name]
+    size, batch = system.dimensions(side)
+    formats, runs = len(config.bits), len(config.bits) * config.rates * config.seeds
+    grid = formats, len(config.shares)
+    return Chunk(
+        f"{name} {side}, {method}",
+        _trained,
+        {
+            "system": name,
+            "side": side,
+            "method": method,
+            "spectrum": _spectrum(config),
+            "bits": config.bits,
+            "shares": config.shares,
+            "rates": config.rates,
+            "seeds": config.seeds,
+        },
+        {"loss": (*grid, config.seeds), "rate": grid, "at_edge": grid},
+        4 * STATE_COPIES * runs * size,
+        float(runs * size * _steps(system, size, batch, config.shares).sum()),
+    )
+
+
+def _trained(
+    *,
+    system: str,
+    side: int,
+    method: str,
     spectrum: Spectrum,
-    progress: Progress,
+    bits: tuple[int, ...],
+    shares: tuple[float, ...],
+    rates: int,
+    seeds: int,
 ) -> xr.Dataset:
-    """All runs of one system: losses, rates, sizes and tokens."""
-    bits = np.array(config.bits)
+    """Tuned runs of one method on one problem, over formats and budgets."""
+    chosen = SYSTEMS[system]
+    case = chosen.build(spectrum, side, seeds)
+    found = [
+        tuned(chosen, method, case, int(steps), np.array(bits), rates)
+        for steps in _steps(chosen, case.size, case.batch_size, shares)
+    ]
+    cells = ("bits", "share")
+    return xr.Dataset(
+        {
+            "loss": ((*cells, "seed"), np.stack([one.loss for one in found], axis=1)),
+            "rate": (cells, np.stack([one.rate for one in found], axis=1)),
+            "at_edge": (cells, np.stack([one.at_edge for one in found], axis=1)),
+        }
+    )
+
+
+def _assembled(config: QatConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Laws of each system, from all of its runs."""
+    settings = Settings(config.delta, config.starts, config.draws)
+    known, parts = dict(zip(_places(config), results, strict=True)), []
+    for name in config.systems:
+        own = {place[1:]: found for place, found in known.items() if place[0] == name}
+        parts.append(with_laws(_runs(config, name, own), settings))
+    dataset = xr.concat(parts, "system").assign_coords(system=list(config.systems))
+    return with_units(dataset, loss="loss", tokens="samples", size="weights", misfit="log loss")
+
+
+def _runs(config: QatConfig, name: str, found: Mapping[tuple[int, str], xr.Dataset]) -> xr.Dataset:
+    """All runs of one system: losses, rates, sizes and tokens; NaN for methods it has not."""
+    system, spectrum = SYSTEMS[name], _spectrum(config)
+    bits, sides = np.array(config.bits), _sides(config, name)
     shape = (len(METHODS), bits.size, len(sides), len(config.shares))
     loss = np.full((*shape, config.seeds), np.nan)
     rate, at_edge = np.full(shape, np.nan), np.zeros(shape, bool)
@@ -131,17 +208,13 @@ def _runs(
     rounding = np.empty((bits.size, len(sides)))
     for place, side in enumerate(sides):
         case = system.build(spectrum, side, config.seeds)
-        steps = _steps(config, system, case)
+        steps = _steps(system, case.size, case.batch_size, config.shares)
         size[place], tokens[place] = case.size, steps * case.batch_size
         rounding[:, place] = rounding_excess(system, case, bits)
-        for name in system.trainees:
-            row = METHODS.index(name)
-            for column, horizon in enumerate(steps):
-                found = tuned(system, name, case, int(horizon), bits, config.rates)
-                here = (row, slice(None), place, column)
-                loss[here][:, : found.loss.shape[1]] = found.loss
-                rate[here], at_edge[here] = found.rate, found.at_edge
-            progress.advance()
+        for method in system.trainees:
+            here = (METHODS.index(method), slice(None), place)
+            one = found[side, method]
+            loss[here], rate[here], at_edge[here] = one.loss, one.rate, one.at_edge
     runs = ("method", "bits", "place", "share")
     return xr.Dataset(
         {
@@ -157,9 +230,13 @@ def _runs(
     )
 
 
-def _steps(config: QatConfig, system: System, case: Case) -> np.ndarray:
-    largest = system.tokens_per_parameter * case.size / case.batch_size
-    return np.maximum(np.round(largest * np.array(config.shares)), 1.0)
+def _spectrum(config: QatConfig) -> Spectrum:
+    return Spectrum(config.capacity, config.source, config.noise_variance, max(config.modes))
+
+
+def _steps(system: System, size: int, batch: int, shares: tuple[float, ...]) -> np.ndarray:
+    largest = system.tokens_per_parameter * size / batch
+    return np.maximum(np.round(largest * np.array(shares)), 1.0)
 
 
 STUDY = Study(
@@ -169,4 +246,5 @@ STUDY = Study(
     compute,
     summary,
     version=2,  # cells at the edge of the rates are left out of the fits
+    plan=plan,
 )

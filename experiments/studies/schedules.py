@@ -1,10 +1,13 @@
 """How decay changes exponents: peak rates tuned for every schedule, method and horizon."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Chunk, Plan, computed, over_grid
 from experiments.peak_tuning import Peaks, search, tune_peaks
 from experiments.progress import Progress
 from experiments.records import with_units
@@ -72,26 +75,56 @@ def compute(config: SchedulesConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: SchedulesConfig, memory: int | None = None) -> Plan:
+    """One chunk a method and problem; exact losses on nodes need little memory.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
     pairs = _checked(config)
-    names = (*config.schedules, OPTIMAL)
-    rows = []
-    with progress.task("methods x problems", len(pairs) * len(config.methods)):
-        for method in config.methods:
-            for a, b in pairs:
-                problem = power_law(a, b, config.check_size, config.noise_variance)
-                rows.append(_one(METHODS[method], problem, config))
-                progress.advance()
-    shape = (len(config.methods), len(pairs))
-    dims = ("method", "problem", "schedule")
-    variables = {
-        name: (
-            (*dims[: 3 if name != "steps" else 2], *(("horizon",) if name in ALONG else ())),
-            np.reshape([row[name] for row in rows], (*shape, *np.shape(rows[0][name]))),
-        )
-        for name in rows[0]
-    }
+    chunks = tuple(
+        _chunk(replace(config, capacities=(a,), sources=(b,), methods=(name,)))
+        for name in config.methods
+        for a, b in pairs
+    )
+    return Plan("methods x problems", chunks, partial(_assembled, config), "schedule steps")
+
+
+# Of the parameters of a simulated run.
+STATE_COPIES = 16
+# Peaks that are tried at a horizon, about.
+PEAKS = 64
+
+
+def _chunk(part: SchedulesConfig) -> Chunk:
+    """One method on one problem; the longest horizon dominates the work."""
+    method, (a,), (b,) = METHODS[part.methods[0]], part.capacities, part.sources
+    rows, horizons = len(part.schedules), method.horizons(part.horizons)
+    lengths = {"schedule": rows + 1, "horizon": horizons.size}
+    seeds = part.seeds if method.stochastic else 1
+    # Rates of all schedules at all peaks, or the runs of the check.
+    memory = 8 * max(rows * PEAKS * int(horizons.max()), STATE_COPIES * seeds * part.check_size)
+    return Chunk(
+        f"{method.label}, a = {a:g}, b = {b:g}",
+        _one,
+        {"config": part},
+        {name: tuple(lengths[dim] for dim in dims) for name, dims in FIELDS.items()},
+        memory,
+        float(rows * PEAKS * horizons.sum()),
+    )
+
+
+def _assembled(config: SchedulesConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    pairs = list(zip(config.capacities, config.sources, strict=True))
+    outer = {"method": len(config.methods), "problem": len(pairs)}
+    variables = over_grid(results, FIELDS, outer)
     labels = [f"a = {a:g}, b = {b:g}" for a, b in pairs]
-    coords = {"method": list(config.methods), "problem": labels, "schedule": list(names)}
+    names = [*config.schedules, OPTIMAL]
+    coords = {"method": list(config.methods), "problem": labels, "schedule": names}
     dataset = xr.Dataset(variables, coords=coords, attrs=_attributes(config))
     return with_units(dataset, loss="loss", peak="learning rate", steps="steps")
 
@@ -100,7 +133,20 @@ def _attributes(config: SchedulesConfig) -> dict[str, object]:
     return {"capacities": list(config.capacities), "sources": list(config.sources)}
 
 
-ALONG = ("steps", "loss", "peak", "log_error", "at_edge", "travelled")
+BOTH = ("schedule", "horizon")
+FIELDS: dict[str, tuple[str, ...]] = {
+    "steps": ("horizon",),
+    "travelled": BOTH,
+    "derived_loss": ("schedule",),
+    "derived_rate": ("schedule",),
+    "gd_exponent": ("schedule",),
+    "off_exact": ("schedule",),
+    "off_error": ("schedule",),
+    "loss": BOTH,
+    "peak": BOTH,
+    "log_error": BOTH,
+    "at_edge": BOTH,
+}
 
 
 def _checked(config: SchedulesConfig) -> list[tuple[float, float]]:
@@ -123,10 +169,17 @@ def _checked(config: SchedulesConfig) -> list[tuple[float, float]]:
     return list(zip(config.capacities, config.sources, strict=True))
 
 
-def _one(
+def _one(*, config: SchedulesConfig) -> xr.Dataset:
+    """The one method on the one problem of `config`; the size is that of the simulation."""
+    method, (a,), (b,) = METHODS[config.methods[0]], config.capacities, config.sources
+    found = _row(method, power_law(a, b, config.check_size, config.noise_variance), config)
+    return xr.Dataset({name: (dims, found[name]) for name, dims in FIELDS.items()})
+
+
+def _row(
     method: Scheduled, problem: PowerLawQuadratic, config: SchedulesConfig
 ) -> dict[str, np.ndarray]:
-    """One method on one problem under all schedules; the size is that of the simulation."""
+    """By name, as in `FIELDS`."""
     capacity = float(problem.capacity_exponent)
     derived = [
         method.derived(problem, shape_of(name, capacity).end)[:2] for name in config.schedules
@@ -229,4 +282,5 @@ STUDY = Study(
     SchedulesConfig,
     compute,
     summary,
+    plan=plan,
 )

@@ -8,7 +8,9 @@ minimum, mean of the records at 15/16 of the run and at its end, and over seeds:
 practice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Chunk, Plan, computed, over_grid
 from experiments.progress import Progress
 from experiments.records import with_units
 from experiments.study import Study
@@ -84,28 +87,86 @@ def compute(config: TuningLawsConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: TuningLawsConfig, memory: int | None = None) -> Plan:
+    """One chunk a method and noise: a law is fitted to all of its rates, momenta and batches.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
     _check(config)
-    grid = Grid(
+    chunks = tuple(
+        _chunk(replace(config, methods=(method,), noises=(noise,)))
+        for method in config.methods
+        for noise in config.noises
+    )
+    return Plan("methods x noises", chunks, partial(_assembled, config), "matrix steps")
+
+
+# Of the weights of a run: the state, its average, gradient, noise, update, and a step of each.
+STATE_COPIES = 16
+ROWS = 2  # of the weights
+
+
+def _chunk(part: TuningLawsConfig) -> Chunk:
+    grid = _grid(part)
+    runs = grid.rates.size * grid.alphas.size * part.seeds
+    records = len(CRITERIA) * runs * grid.batches.size * grid.budgets.size
+    lengths = {"criterion": len(CRITERIA), "regime": len(REGIMES), "quantity": len(QUANTITIES)}
+    lengths |= {"batch": grid.batches.size, "budget": grid.budgets.size, "power": len(POWERS)}
+    steps = part.tokens * 2**part.doublings / grid.batches
+    return Chunk(
+        f"{METHODS[part.methods[0]].label}, {part.noises[0]} noise",
+        _one,
+        {"config": part},
+        {name: tuple(lengths[dim] for dim in dims) for name, dims in FIELDS.items()},
+        # Recordings of one batch size at a time, and what is kept of all.
+        8 * (runs * (STATE_COPIES * ROWS * part.columns + 4 * POINTS * part.doublings) + records),
+        float(runs * steps.sum()),
+    )
+
+
+def _grid(config: TuningLawsConfig) -> Grid:
+    return Grid(
         RATES,
         0.5 ** np.arange(config.alphas),
         np.array(config.batches, float),
         config.tokens * 2.0 ** np.arange(config.doublings + 1),
         config.held_alpha,
     )
-    problem_key, run_key = jax.random.split(jax.random.key(config.seed))
-    quadratic = proxy_quadratic(
-        config.capacity, config.source, config.columns, config.noise_std, problem_key
-    )
-    found: list[Law] = []
-    with progress.task("methods x noises", len(config.methods) * len(config.noises)):
-        for method in config.methods:
-            for noise in config.noises:
-                runs = (grid.rates.size, grid.alphas.size, config.seeds)
-                ensemble = proxy_ensemble(quadratic, noise, runs, problem_key)
-                measured = _runs(config, grid, ensemble, method, run_key)
-                found.extend(law for part in measured for law in laws(part, grid).values())
-                progress.advance()
-    dataset = xr.merge([_measured(config, grid, found), _derived(config, grid, quadratic)])
+
+
+def _keys(config: TuningLawsConfig) -> jax.Array:
+    """Of the problem, and of the runs."""
+    return jax.random.split(jax.random.key(config.seed))
+
+
+def _quadratic(config: TuningLawsConfig) -> MatrixQuadratic:
+    numbers = config.capacity, config.source, config.columns, config.noise_std
+    return proxy_quadratic(*numbers, _keys(config)[0])
+
+
+def _one(*, config: TuningLawsConfig) -> xr.Dataset:
+    """Measured laws of the one method under the one noise of `config`."""
+    grid, (problem_key, run_key) = _grid(config), _keys(config)
+    runs = (grid.rates.size, grid.alphas.size, config.seeds)
+    ensemble = proxy_ensemble(_quadratic(config), config.noises[0], runs, problem_key)
+    measured = _runs(config, grid, ensemble, config.methods[0], run_key)
+    return _measured(grid, [law for part in measured for law in laws(part, grid).values()])
+
+
+def _assembled(config: TuningLawsConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    grid = _grid(config)
+    outer = {"method": len(config.methods), "noise": len(config.noises)}
+    variables = over_grid(results, FIELDS, outer)
+    coords = {"method": list(config.methods), "noise": list(config.noises)}
+    coords |= {"criterion": list(CRITERIA), "regime": list(REGIMES), "quantity": list(QUANTITIES)}
+    coords |= {"power": list(POWERS), "batch": grid.batches, "budget": grid.budgets}
+    measured = xr.Dataset(variables, coords=coords)
+    dataset = xr.merge([measured, _derived(config, grid, _quadratic(config))])
     units = {"batch": "samples", "budget": "tokens", "optimum_error": "of the logarithm"}
     dataset.attrs |= {"held_alpha": config.held_alpha, "labels": _labels(config)}
     return with_units(dataset, **units)
@@ -161,34 +222,38 @@ def _runs(
     return np.stack(parts, axis=3)
 
 
-def _measured(config: TuningLawsConfig, grid: Grid, found: list[Law]) -> xr.Dataset:
+CELLS = ("criterion", "regime", "quantity", "batch", "budget")
+POWER_CELLS = ("criterion", "regime", "quantity", "power")
+FIELDS: dict[str, tuple[str, ...]] = {
+    "optimum": CELLS,
+    "optimum_error": CELLS,
+    "inside": ("criterion", "regime", "batch", "budget"),
+    "exponent": POWER_CELLS,
+    "exponent_error": POWER_CELLS,
+    "points": ("criterion", "regime"),
+    "at_limit": ("criterion", "regime"),
+}
+
+
+def _measured(grid: Grid, found: list[Law]) -> xr.Dataset:
     """Measured laws as labelled arrays; B tuned: the same at every batch size."""
-    outer = ("method", "noise", "criterion", "regime")
-    names = (list(config.methods), list(config.noises), list(CRITERIA), list(REGIMES))
-    sizes = [len(values) for values in names]
     whole = (len(QUANTITIES), grid.batches.size, grid.budgets.size)
+    powers = (len(QUANTITIES), len(POWERS))
 
     def stacked(field: Any, shape: tuple[int, ...]) -> np.ndarray:
-        return np.reshape([np.broadcast_to(field(law), shape) for law in found], (*sizes, *shape))
+        rows = [np.broadcast_to(field(law), shape) for law in found]
+        return np.reshape(rows, (len(CRITERIA), len(REGIMES), *shape))
 
-    powers = (len(QUANTITIES), len(POWERS))
-    inner = ("quantity", "batch", "budget")
-    variables = {
-        "optimum": ((*outer, *inner), stacked(lambda law: np.exp(law.logs), whole)),
-        "optimum_error": ((*outer, *inner), stacked(lambda law: law.log_errors, whole)),
-        "inside": ((*outer, *inner[1:]), stacked(lambda law: law.inside, whole[1:])),
-        "exponent": ((*outer, "quantity", "power"), stacked(lambda law: law.exponents, powers)),
-        "exponent_error": ((*outer, "quantity", "power"), stacked(lambda law: law.errors, powers)),
-        "points": (outer, stacked(lambda law: law.points, ())),
-        "at_limit": (outer, stacked(lambda law: law.at_limit, ())),
+    arrays = {
+        "optimum": stacked(lambda law: np.exp(law.logs), whole),
+        "optimum_error": stacked(lambda law: law.log_errors, whole),
+        "inside": stacked(lambda law: law.inside, whole[1:]),
+        "exponent": stacked(lambda law: law.exponents, powers),
+        "exponent_error": stacked(lambda law: law.errors, powers),
+        "points": stacked(lambda law: law.points, ()),
+        "at_limit": stacked(lambda law: law.at_limit, ()),
     }
-    coords = dict(zip(outer, names, strict=True)) | {
-        "quantity": list(QUANTITIES),
-        "power": list(POWERS),
-        "batch": grid.batches,
-        "budget": grid.budgets,
-    }
-    return xr.Dataset(variables, coords=coords)
+    return xr.Dataset({name: (dims, arrays[name]) for name, dims in FIELDS.items()})
 
 
 def _derived(config: TuningLawsConfig, grid: Grid, quadratic: MatrixQuadratic) -> xr.Dataset:
@@ -234,4 +299,5 @@ STUDY = Study(
     TuningLawsConfig,
     compute,
     summary,
+    plan=plan,
 )
