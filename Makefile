@@ -1,7 +1,7 @@
 # make figures    all paper figures and the validation table (QUICK=1: small presets)
 # make test       the test suite
 # make check      style, format, import contracts, types
-# make bench      speed against the peers
+# make bench      speed against the peers (JSON=1: also a file in benchmarks/results/)
 # make clean      removes the environment and caches, keeps results and figures
 #
 # Each builds .venv first if it is missing. Another interpreter: make PYTHON=python3.12 test
@@ -32,7 +32,7 @@ check: $(VENV)/.installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(filter-out 0,$(JSON)),--json)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
@@ -44,5 +44,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV)"
 	$(PIP) -c constraints.txt --upgrade pip
-	$(PIP) -c constraints.txt --build-constraint constraints.txt -e . --group dev
+	$(PIP) -c constraints.txt --build-constraint constraints.txt -e '.[cluster]' --group dev
 	@touch $@

@@ -14,14 +14,14 @@ from experiments.chunks import Chunk
 from experiments.norm_config import Cell, NormRunsConfig, cells, rate_window, usable
 from experiments.norm_quadratic import QuadraticConfig, quadratic_runs, rate_lattice
 from experiments.norm_runs import network_runs
-from experiments.norm_variants import VARIANTS, variant_rates, variant_runs
+from experiments.norm_variants import VARIANTS, variant_rates, variant_runs, variant_window
 from experiments.progress import Progress
 from simulate.role_norms import ROLES
 
 # Of the weights of a run: themselves, gradient, averages, update, and a step of each.
 STATE_COPIES = 12
-# Of logits and activations, forward and back.
-PASS_COPIES = 4
+# Of logits and activations, forward and back; 2.6 of them were seen.
+PASS_COPIES = 3
 GRID = ("method", "width", "batch", "rate", "tokens")
 
 
@@ -141,13 +141,16 @@ def _variant_chunk(part: NormRunsConfig) -> Chunk:
     grid = (len(VARIANTS), 1, rates, int(usable(part.variant_tokens, batch).sum()))
     shapes = dict.fromkeys(("variant_loss", "variant_loss_error"), grid)
     shapes |= {"variant_norm": (len(ROLES), *grid)}
-    runs = rates * len(VARIANTS) * part.variant_seeds  # less: each leaves some of them out
+    # All variants at all rates; at once those of two kinds, all but two variants, at their own.
+    runs = rates * len(VARIANTS) * part.variant_seeds
+    _, window = variant_window(part, batch)
+    at_once = window.size * (len(VARIANTS) - 2) * part.variant_seeds
     return Chunk(
         f"variants, batch {batch}",
         _variants,
         {"config": part},
         shapes,
-        _bytes(part, runs, max(batch, part.evaluation)),
+        _bytes(part, at_once, max(batch, part.evaluation)),
         _weights(part) * runs * max(part.variant_tokens),
     )
 

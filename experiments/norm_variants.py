@@ -97,7 +97,7 @@ def variant_grid(
     return grid | horizon | {"learning_rate": rates}
 
 
-def _window(config: NormRunsConfig, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def variant_window(config: NormRunsConfig, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Budgets with enough steps at a batch size, and the window of rates of the method."""
     tokens = np.array(config.variant_tokens)[usable(config.variant_tokens, batch)]
     cell = Cell("scion", config.width, batch)
@@ -106,7 +106,7 @@ def _window(config: NormRunsConfig, batch: int) -> tuple[np.ndarray, np.ndarray]
 
 def variant_rates(config: NormRunsConfig, batch: int) -> np.ndarray:
     """Rates that any variant runs at a batch size, ascending."""
-    _, window = _window(config, batch)
+    _, window = variant_window(config, batch)
     return np.unique(np.concatenate([variant.rates(window) for variant in VARIANTS]))
 
 
@@ -114,7 +114,7 @@ def _run_kind(material: Material, job: tuple[int, tuple[bool, bool]]) -> list[xr
     """All variants of a kind at a batch size, one Dataset each: their rates differ."""
     config, (batch, kind) = material.config, job
     variants = [variant for variant in VARIANTS if variant.kind == kind]
-    tokens, window = _window(config, batch)
+    tokens, window = variant_window(config, batch)
     if kind[1]:
         # Before its end a decaying run is not what a shorter budget would have given.
         tokens = tokens[-1:]

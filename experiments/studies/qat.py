@@ -11,7 +11,9 @@ from experiments.chunks import Chunk, Plan, computed
 from experiments.progress import Progress
 from experiments.qat_fits import Settings, with_laws
 from experiments.qat_runs import (
+    EVALUATION,
     METHODS,
+    SIDE,
     SYSTEMS,
     Spectrum,
     System,
@@ -130,7 +132,7 @@ def _places(config: QatConfig) -> list[tuple[str, int, str]]:
     ]
 
 
-# Of the weights of a run: seen to be enough for SOAP, which keeps the most.
+# Of the weights of a run; SOAP keeps the most. A network's layers are evaluated one at a time.
 STATE_COPIES = 24
 
 
@@ -153,7 +155,7 @@ def _chunk(config: QatConfig, name: str, side: int, method: str) -> Chunk:
             "seeds": config.seeds,
         },
         {"loss": (*grid, config.seeds), "rate": grid, "at_edge": grid},
-        4 * STATE_COPIES * runs * size,
+        4 * runs * (STATE_COPIES * size + EVALUATION * SIDE * (batch > 1)),
         float(runs * size * _steps(system, size, batch, config.shares).sum()),
     )
 
