@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -22,6 +23,7 @@ CUT = {
 }
 
 
+@cache
 def chunks(config):
     (module,) = (m for m in CUT.values() if m.STUDY.config is type(config))
     return module.plan(config).chunks
@@ -54,7 +56,7 @@ def test_chunks_can_be_sent_named_and_told_apart(name):
         (tuning_laws.TuningLawsConfig(noises=("skewed",)), {"noises": ("skewed", "normal")}),
         (qat.QatConfig(systems=("clipped",)), {"systems": ("clipped", "network")}),
         (qat.QatConfig(systems=("clipped",)), {"draws": 10, "starts": 3, "delta": 0.1}),
-        (norm_transfer.NormTransferConfig(variants=False), {"variants": True}),
+        (tiny_config(norm_transfer.NormTransferConfig), {"variants": True}),
     ],
 )
 def test_more_of_a_grid_or_another_fit_keeps_the_chunks(config, change):
