@@ -15,6 +15,7 @@ from simulate.bigram import (
     measure_exponents,
 )
 from simulate.dana import dana
+from simulate.devices import configuration_mesh, join_hosts, mode_mesh
 from simulate.grouped import (
     GroupedMethod,
     layered_adamw,
@@ -66,6 +67,7 @@ from simulate.quantized_states import QuantizedMethod, quantized_state, quantize
 from simulate.random_features import RandomFeatures, random_features
 from simulate.schedules import Scheduled
 from simulate.shampoo import Shampoo, shampoo
+from simulate.sharded_modes import shard_modes
 from simulate.sketched_matrix import SketchedMatrix, sketched_matrix
 from simulate.soap import Soap, soap
 from simulate.sweep import (
@@ -120,11 +122,13 @@ __all__ = [
     "adamw",
     "bigram",
     "bigram_spectrum",
+    "configuration_mesh",
     "count_bigrams",
     "dana",
     "deep_linear",
     "diagonal_quadratic",
     "ensemble",
+    "join_hosts",
     "language_model",
     "layered_adamw",
     "layered_signum",
@@ -134,6 +138,7 @@ __all__ = [
     "matrix_least_squares",
     "matrix_quadratic",
     "measure_exponents",
+    "mode_mesh",
     "muon",
     "muon_adamw",
     "nesterov",
@@ -158,6 +163,7 @@ __all__ = [
     "scion_output",
     "sgd",
     "shampoo",
+    "shard_modes",
     "signum",
     "simulate",
     "sketched_matrix",

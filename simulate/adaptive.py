@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from simulate.elementwise import elementwise
 from theory.checks import check_real
 
 Number = jax.Array | float
 
 
+@elementwise
 def adam(
     learning_rate: Any,
     momentum: Number = 0.9,
@@ -37,6 +39,7 @@ def adam(
     return optax.adam(learning_rate, momentum, second_momentum, epsilon)
 
 
+@elementwise
 def adamw(
     learning_rate: Any,
     momentum: Number = 0.9,
@@ -61,6 +64,7 @@ def adamw(
     return optax.adamw(learning_rate, momentum, second_momentum, epsilon, weight_decay=weight_decay)
 
 
+@elementwise
 def lion(
     learning_rate: Any,
     momentum: Number = 0.9,

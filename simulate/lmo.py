@@ -103,6 +103,11 @@ class LmoMethod:
     coefficients: Coefficients | None = None
     initialise: str = "gradient"
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether no two entries are coupled; see `simulate.elementwise`."""
+        return self.norm == "max"
+
     def check(
         self,
         learning_rate: Any = 0.0,

@@ -9,9 +9,12 @@ from collections.abc import Callable
 import jax
 import optax
 
+from simulate.elementwise import elementwise
+
 OptimizerFactory = Callable[..., optax.GradientTransformation]
 
 
+@elementwise
 def sgd(
     learning_rate: jax.Array | float, momentum: jax.Array | float | None = None
 ) -> optax.GradientTransformation:
@@ -24,6 +27,7 @@ def sgd(
     return optax.sgd(learning_rate, momentum)
 
 
+@elementwise
 def nesterov(
     learning_rate: jax.Array | float, momentum: jax.Array | float
 ) -> optax.GradientTransformation:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from scipy.special import zeta
 
@@ -21,7 +22,11 @@ MAX_MODES = 2**28
 
 
 class Problem(Protocol):
-    """What the engine asks of a problem."""
+    """What the engine asks of a problem.
+
+    One whose gradient couples no two modes and draws nothing may also have `floor` and
+    `block(first, width)`, as `DiagonalQuadratic` has: it is then run by cache-sized blocks.
+    """
 
     unroll: ClassVar[int]
 
@@ -82,6 +87,21 @@ class DiagonalQuadratic:
         curvature = jnp.where(first_modes(size, self.target.size), self.eigenvalues, 0)
         return replace(self, curvature=curvature)
 
+    def block(self, first: jax.Array | int, width: int) -> "CenteredQuadratic":
+        """`width` modes from `first` on, as a problem of their own without floor.
+
+        The last block reaches back over modes of the one before; those carry no loss in it, so
+        that the losses of blocks at 0, width, 2 width, ... add up.
+        """
+        first = jnp.asarray(first, jnp.int32)
+        start = jnp.minimum(first, self.target.size - width)
+        eigenvalues, curvature, target = (
+            lax.dynamic_slice(array, (start,), (width,))
+            for array in (self.eigenvalues, self.curvature, self.target)
+        )
+        own = start + jnp.arange(width, dtype=jnp.int32) >= first
+        return CenteredQuadratic(jnp.where(own, eigenvalues, 0), curvature, target)
+
     def init(self) -> jax.Array:
         """Zeros, [n]."""
         return jnp.zeros_like(self.target)
@@ -94,6 +114,45 @@ class DiagonalQuadratic:
         """Exact gradient on the trained modes, [n]."""
         del key
         return self.curvature * (params - self.target)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["eigenvalues", "curvature", "target"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class CenteredQuadratic:
+    """1/2 sum lam e^2, the weights x = x* + e seen from their target: a step reads one array less.
+
+    Attributes:
+        eigenvalues: lam, [n].
+        curvature: lam on trained modes, zero on the others, [n].
+        target: x*, [n].
+    """
+
+    unroll: ClassVar[int] = 1
+
+    eigenvalues: jax.Array
+    curvature: jax.Array
+    target: jax.Array
+
+    def init(self) -> jax.Array:
+        """Errors of weights at zero, [n]."""
+        return -self.target
+
+    def weights(self, params: jax.Array) -> jax.Array:
+        """The weights x, [n]."""
+        return self.target + params
+
+    def loss(self, params: jax.Array) -> jax.Array:
+        """Population loss without floor, a scalar."""
+        return block_sum(self.eigenvalues * params**2) / 2
+
+    def gradient(self, params: jax.Array, key: jax.Array) -> jax.Array:
+        """Exact gradient on the trained modes, [n]."""
+        del key
+        return self.curvature * params
 
 
 @partial(

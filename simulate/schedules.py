@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from simulate.elementwise import is_elementwise
 from simulate.optimizers import OptimizerFactory
 from theory.checks import check_choice, check_real, is_traced
 
@@ -170,6 +171,11 @@ class Scheduled:
     method: OptimizerFactory
     schedule: ScheduleFactory
     beyond: str = "hold"
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the method couples no two entries; see `simulate.elementwise`."""
+        return is_elementwise(self.method)
 
     def check(self, steps: Sequence[int] | np.ndarray | None = None, **numbers: Any) -> None:
         """Refuses, before any run, bad choices, bad numbers and schedules shorter than the run.

@@ -9,9 +9,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from simulate.devices import (
+    Shares,
+    check_same,
+    configuration_mesh,
+    fixed_in_place,
+    gather,
+    is_spread,
+    shares_of,
+)
 from simulate.optimizers import OptimizerFactory
+from simulate.parallel import compile_all, run_all, threads_for
 from simulate.problems import Problem
+from simulate.sweep_blocks import Blocks, cut
 from simulate.trajectory import (
     NEVER,
     Observer,
@@ -30,8 +42,14 @@ def sweep(
     configurations: Mapping[str, Any],
     keys: jax.Array | None = None,
     observe: Observer | None = None,
+    mesh: Mesh | None = None,
 ) -> Trajectory:
-    """Runs C configurations, each with S seeds.
+    """Runs C configurations, each with S seeds, on all devices.
+
+    The grid is cut into blocks of one shape (`Blocks`), whatever the number of devices, which take
+    them in turn: results do not depend on how many there are, to the last bit. Hosts joined by
+    `simulate.devices.join_hosts` must all call this with the same arguments; each gets the whole
+    result.
 
     Args:
         problem: what to train on.
@@ -42,6 +60,8 @@ def sweep(
             number of trained modes, for problems that have `with_size`.
         keys: one key a seed, [S]; every configuration sees the same seeds. Left out: one run each.
         observe: function of problem and parameters, called at every recording time.
+        mesh: devices, see `simulate.devices.configuration_mesh` (default: all). A problem that was
+            put on devices of its own, e.g. by `shard_modes`, stays there.
 
     Returns:
         A `Trajectory` with loss [C, S, P], or [C, P] without `keys`.
@@ -65,15 +85,96 @@ def sweep(
     fields = {field.name for field in dataclasses.fields(stated)} | {"size"}
     own = {name: np.asarray(v) for name, v in configurations.items() if name not in fields}
     check_hyperparameters(optimizer, grid, own)
-    arrays = {name: jnp.asarray(values, float) for name, values in configurations.items()}
+    arrays = {name: np.asarray(values, float) for name, values in configurations.items()}
     run_keys = jax.random.key(0)[None] if keys is None else keys
-    grown = _sweep(problem, optimizer, jnp.asarray(grid), arrays, run_keys, observe)
+    where = configuration_mesh() if mesh is None else mesh
+    count, *_ = next(iter(lengths.values()))
+    platform = where.devices.flat[0].platform
+    blocks = cut(problem, count, len(run_keys), platform)
+    task = _Task(problem, optimizer, jnp.asarray(grid), arrays, run_keys, observe)
+    lone = mesh is None and where.size == 1
+    if fixed_in_place(problem) or (lone and blocks.count == 1):
+        grown = task.in_turn(blocks)
+    else:
+        shares = Shares({None: range(blocks.count)}) if lone else shares_of(blocks.count, where)
+        grown = task.at_once(blocks, shares, platform)
     if keys is None:
         grown = jax.tree.map(lambda leaf: leaf[:, 0], grown)
     return dataclasses.replace(grown, steps=jnp.asarray(grid))
 
 
-@partial(jax.jit, static_argnames=["optimizer", "observe"])
+@dataclass(frozen=True)
+class _Task:
+    """All that a sweep runs."""
+
+    problem: Problem
+    optimizer: OptimizerFactory
+    steps: jax.Array
+    configurations: dict[str, np.ndarray]
+    keys: jax.Array
+    observe: Observer | None
+
+    def in_turn(self, blocks: Blocks) -> Trajectory:
+        """One block after the other, where JAX or the problem puts it."""
+        arguments = self._arguments(blocks, Shares({None: range(blocks.count)}))
+        runs = []
+        for _, (problem, *rest) in arguments.values():
+            # Blocks of modes would have to travel between devices.
+            by_blocks = not is_spread(problem)
+            run = _sweep(problem, self.optimizer, *rest, self.observe, by_blocks=by_blocks)
+            runs.append(run if blocks.count == 1 else jax.tree.map(np.asarray, run))
+        return runs[0] if blocks.count == 1 else _whole(runs, blocks)
+
+    def at_once(self, blocks: Blocks, shares: Shares, platform: str) -> Trajectory:
+        """Blocks of different devices, and where that is safe of different cores, at once."""
+        if shares.several_hosts:
+            check_same((self.problem, self.steps, self.configurations, self.keys))
+        found = self._found(self._arguments(blocks, shares), platform)
+        numbers = sorted(found)
+        mine = [found[number] for number in numbers]
+        return _whole(gather(mine, numbers) if shares.several_hosts else mine, blocks)
+
+    def _arguments(self, blocks: Blocks, shares: Shares) -> dict[int, tuple[Any, tuple]]:
+        """Device and arguments of every block of this host, by number."""
+        rows, columns = blocks.indices()
+        arguments = {}
+        for device, numbers in shares.numbers.items():
+            shared = self.problem, self.steps
+            if device is not None:
+                shared = jax.device_put(shared, device)
+            for number in numbers:
+                block = min(number, blocks.count - 1)
+                some = {name: values[rows[block]] for name, values in self.configurations.items()}
+                own = jax.device_put((some, self.keys[columns[block]]), device)
+                arguments[number] = device, (*shared, *own)
+        return arguments
+
+    def _found(self, arguments: dict[int, tuple[Any, tuple]], platform: str) -> dict[int, Any]:
+        """Results of the blocks, NumPy arrays."""
+        traced = {}
+        for device, (problem, *rest) in arguments.values():
+            if device not in traced:
+                traced[device] = _sweep.trace(problem, self.optimizer, *rest, self.observe)
+        threads = threads_for(next(iter(traced.values())), list(traced), platform)
+        compiled = compile_all({device: program.lower() for device, program in traced.items()})
+
+        def call(device: Any, inputs: tuple) -> Any:
+            return jax.tree.map(np.asarray, compiled[device](*inputs))
+
+        calls = {n: (device, partial(call, device, to)) for n, (device, to) in arguments.items()}
+        return run_all(calls, threads)
+
+
+def _whole(runs: list[Trajectory], blocks: Blocks) -> Trajectory:
+    """Results of the blocks, and of repeats of the last, as one grid [C, S, ...]."""
+
+    def join(*leaves: np.ndarray) -> jax.Array:
+        return jnp.asarray(blocks.whole(np.stack(leaves[: blocks.count])))
+
+    return jax.tree.map(join, *runs)
+
+
+@partial(jax.jit, static_argnames=["optimizer", "observe", "by_blocks"])
 def _sweep(
     problem: Any,
     optimizer: OptimizerFactory,
@@ -81,6 +182,7 @@ def _sweep(
     configurations: dict[str, jax.Array],
     keys: jax.Array,
     observe: Observer | None,
+    by_blocks: bool = True,
 ) -> Trajectory:
     fields = {field.name for field in dataclasses.fields(problem)}
 
@@ -93,7 +195,7 @@ def _sweep(
         hyperparameters = {n: value for n, value in configuration.items() if n not in fields}
         if "size" in hyperparameters:
             changed = changed.with_size(hyperparameters.pop("size"))
-        return run(changed, optimizer, steps, key, hyperparameters, observe)
+        return run(changed, optimizer, steps, key, hyperparameters, observe, by_blocks)
 
     over_seeds = jax.vmap(one, in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(0, None))(configurations, keys)

@@ -5,7 +5,7 @@ rates and every other hyperparameter are traced, so a new horizon or a new rate 
 compilation. Losses are computed at recording times only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,18 +13,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
+from simulate.blocks import COMPILER_OPTIONS, blocked, in_blocks, parts_of
+from simulate.devices import is_spread
 from simulate.optimizers import OptimizerFactory
+from simulate.parallel import run_all
 from simulate.problems import Problem
+from simulate.stepping import Observer, recorded
 from theory.checks import Real, check_real
 
 DIVERGENCE_FACTOR = 1e6
 NEVER = -1
-
-
-Observer = Callable[[Any, Any], Any]
 
 
 @partial(
@@ -143,10 +143,29 @@ def simulate(
     run_key = jax.random.key(0) if key is None else key
     # One dtype whatever the caller's: a Python and a NumPy number would compile twice.
     numbers = {name: jnp.asarray(value, float) for name, value in hyperparameters.items()}
-    return _simulate(problem, optimizer, jnp.asarray(grid), run_key, numbers, observe)
+    recording = jnp.asarray(grid)
+    by_blocks = not is_spread(problem)  # blocks of modes would have to travel
+    if not (by_blocks and observe is None and in_blocks(problem, optimizer)):
+        return _simulate(problem, optimizer, recording, run_key, numbers, observe, by_blocks)
+    parts = parts_of(problem)
+    if parts == 1:
+        return _simulate(problem, optimizer, recording, run_key, numbers, None)
+    first = jnp.zeros((), jnp.int32)
+    traced = _simulate_part.trace(problem, optimizer, recording, numbers, first, parts)
+    program = traced.lower().compile()
+
+    def part(number: int) -> jax.Array:
+        return jax.block_until_ready(program(problem, recording, numbers, first + number))
+
+    found = run_all({n: (None, partial(part, n)) for n in range(parts)}, parts)
+    return _joined(problem, recording, list(found.values()))
 
 
-@partial(jax.jit, static_argnames=["optimizer", "observe"])
+@partial(
+    jax.jit,
+    static_argnames=["optimizer", "observe", "by_blocks"],
+    compiler_options=COMPILER_OPTIONS,
+)
 def _simulate(
     problem: Problem,
     optimizer: OptimizerFactory,
@@ -154,8 +173,26 @@ def _simulate(
     key: jax.Array,
     hyperparameters: dict[str, Any],
     observe: Observer | None,
+    by_blocks: bool = True,
 ) -> Trajectory:
-    return run(problem, optimizer, steps, key, hyperparameters, observe)
+    return run(problem, optimizer, steps, key, hyperparameters, observe, by_blocks)
+
+
+@partial(jax.jit, static_argnames=["optimizer", "parts"], compiler_options=COMPILER_OPTIONS)
+def _simulate_part(
+    problem: Problem,
+    optimizer: OptimizerFactory,
+    steps: jax.Array,
+    hyperparameters: dict[str, Any],
+    part: jax.Array,
+    parts: int,
+) -> jax.Array:
+    return blocked(problem, optimizer, steps, hyperparameters, part, parts)
+
+
+@jax.jit
+def _joined(problem: Any, steps: jax.Array, parts: Sequence[jax.Array]) -> Trajectory:
+    return _trajectory(problem, steps, problem.floor + sum(parts), None)
 
 
 def run(
@@ -165,50 +202,25 @@ def run(
     key: jax.Array,
     hyperparameters: dict[str, Any],
     observe: Observer | None = None,
+    by_blocks: bool = True,
 ) -> Trajectory:
-    """The engine itself, to be jitted or vmapped by the caller; arguments as in `simulate`."""
-    params = problem.init()
-    dtype = jax.tree.leaves(params)[0].dtype
-    cast = {name: jnp.asarray(value, dtype) for name, value in hyperparameters.items()}
-    first_loss = problem.loss(params)
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes counters with floats
-        transformation = optimizer(**cast)
-        state = transformation.init(params)
+    """The engine itself, to be jitted or vmapped by the caller; arguments as in `simulate`.
 
-    def one_step(step: jax.Array, carry: tuple) -> tuple:
-        params, state = carry
-        gradient = problem.gradient(params, jax.random.fold_in(key, step))
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = transformation.update(gradient, state, params)
-            return optax.apply_updates(params, updates), state
-
-    def advance(carry: tuple, target: jax.Array) -> tuple:
-        (params, state), now, diverged_at = carry
-        # The step count must not depend on the run: in a sweep every configuration would count,
-        # and draw its noise, for itself.
-        params, state = _repeat(one_step, (params, state), now, target - now, problem.unroll)
-        loss = problem.loss(params)
-        bad = ~(loss <= DIVERGENCE_FACTOR * first_loss)  # also catches NaN
-        diverged_at = jnp.where((diverged_at == NEVER) & bad, target, diverged_at)
-        recorded = jnp.where(diverged_at == NEVER, loss, jnp.inf)
-        seen = None if observe is None else observe(problem, params)
-        return ((params, state), target, diverged_at), (recorded, seen)
-
-    start = (params, state), jnp.zeros_like(steps[0]), jnp.full_like(steps[0], NEVER)
-    (_, _, diverged_at), (losses, seen) = lax.scan(advance, start, steps)
-    return Trajectory(steps, losses, diverged_at, seen)
+    With `by_blocks` it goes by cache-sized blocks where `simulate.blocks.in_blocks` says so and
+    nothing is observed; else all parameters take each step together.
+    """
+    if by_blocks and observe is None and in_blocks(problem, optimizer):
+        uncoupled: Any = problem
+        loss = uncoupled.floor + blocked(uncoupled, optimizer, steps, hyperparameters)
+        return _trajectory(problem, steps, loss, None)
+    loss, seen = recorded(problem, optimizer, steps, key, hyperparameters, problem.unroll, observe)
+    return _trajectory(problem, steps, loss, seen)
 
 
-def _repeat(body: Any, carry: Any, start: jax.Array, count: jax.Array, unroll: int) -> Any:
-    """`count` steps from `start`, `unroll` of them fused into one pass over memory."""
-    if unroll == 1:
-        return lax.fori_loop(start, start + count, body, carry)
-    blocks = count // unroll
-
-    def block(number: jax.Array, carry: Any) -> Any:
-        for offset in range(unroll):
-            carry = body(start + number * unroll + offset, carry)
-        return carry
-
-    carry = lax.fori_loop(0, blocks, block, carry)
-    return lax.fori_loop(start + blocks * unroll, start + count, body, carry)
+def _trajectory(problem: Problem, steps: jax.Array, loss: jax.Array, seen: Any) -> Trajectory:
+    """Losses as they were computed, infinite from divergence on."""
+    first_loss = problem.loss(problem.init())
+    bad = ~(loss <= DIVERGENCE_FACTOR * first_loss)  # also catches NaN
+    diverged_at = jnp.where(jnp.any(bad), steps[jnp.argmax(bad)], NEVER)
+    past = lax.cummax(bad.astype(jnp.int8)) > 0
+    return Trajectory(steps, jnp.where(past, jnp.inf, loss), diverged_at, seen)

@@ -10,9 +10,10 @@ from simulate.least_squares import least_squares
 from simulate.optimizers import nesterov, sgd
 from simulate.problems import diagonal_quadratic, rotated_quadratic
 from simulate.sweep import _sweep, ensemble, sweep
-from simulate.trajectory import DIVERGENCE_FACTOR, NEVER, _simulate, record_steps, simulate
+from simulate.trajectory import DIVERGENCE_FACTOR, NEVER, record_steps, simulate
 from theory.problem import power_law
 
+from .compilations import engine_compilations
 from .tolerances import FLOAT32_RUN, ROTATION, SAME_MATHS, Z_SCORE
 
 PROBLEM = power_law(1.5, 1.8, 300, noise_variance=0.1)
@@ -57,18 +58,21 @@ def test_rotation_does_not_change_gradient_descent():
     np.testing.assert_allclose(rotated.loss, plain_loop(STEPS, 0.7), rtol=ROTATION)
 
 
-def test_another_horizon_rate_batch_or_seed_does_not_compile_again():
+@pytest.mark.parametrize("grid", [3, 300])
+def test_another_horizon_rate_batch_or_seed_does_not_compile_again(grid):
     problem = least_squares(PROBLEM, 2)
-    simulate(problem, sgd, [0, 1, 5], key=jax.random.key(0), learning_rate=0.1)
-    compiled = _simulate._cache_size()
-    simulate(problem, sgd, [0, 7, 50], key=jax.random.key(1), learning_rate=np.float32(0.2))
-    simulate(least_squares(PROBLEM, 8), sgd, [3, 4, 9], learning_rate=jnp.asarray(0.3))
-    assert _simulate._cache_size() == compiled
     keys = jax.random.split(jax.random.key(0), 3)
-    sweep(problem, sgd, [0, 3, 4], {"learning_rate": [0.1, 0.2], "batch_size": [1, 2]}, keys)
-    compiled = _sweep._cache_size()
-    sweep(problem, sgd, [1, 2, 9], {"learning_rate": np.ones(2), "batch_size": [3.0, 5]}, keys)
-    assert _sweep._cache_size() == compiled
+    rates = np.linspace(0.1, 0.2, grid)
+    with engine_compilations() as first:
+        simulate(problem, sgd, [0, 1, 5], key=jax.random.key(0), learning_rate=0.1)
+        sweep(problem, sgd, [0, 3, 4], {"learning_rate": rates, "batch_size": rates + 1}, keys)
+    assert "jit(_sweep)" in first
+    with engine_compilations() as again:
+        simulate(problem, sgd, [0, 7, 50], key=jax.random.key(1), learning_rate=np.float32(0.2))
+        simulate(least_squares(PROBLEM, 8), sgd, [3, 4, 9], learning_rate=jnp.asarray(0.3))
+        ones = np.ones(grid)
+        sweep(problem, sgd, [1, 2, 9], {"learning_rate": ones, "batch_size": 3.0 * ones}, keys)
+    assert again == []
 
 
 @pytest.mark.parametrize("horizon", [60, 20_000])
@@ -251,9 +255,7 @@ def shapes_drawn(jaxpr):
 def test_noise_is_drawn_once_a_seed_whatever_the_number_of_configurations():
     problem = least_squares(PROBLEM, 2)
     keys, configurations = jax.random.split(jax.random.key(0), 3), {"learning_rate": jnp.ones(7)}
-    traced = jax.make_jaxpr(_sweep, static_argnums=(1, 5))(
-        problem, sgd, jnp.array([0, 4]), configurations, keys, None
-    )
-    drawn = shapes_drawn(traced.jaxpr)
+    traced = _sweep.trace(problem, sgd, jnp.array([0, 4]), configurations, keys, None)
+    drawn = shapes_drawn(traced.jaxpr.jaxpr)
     assert drawn
     assert all(3 in shape and 7 not in shape for shape in drawn)

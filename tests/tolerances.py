@@ -17,6 +17,10 @@ FINITE_DIFFERENCE = 1e-6
 # steps, 1e-6, and twice in the squared distance. (Measured: 2e-7.)
 FLOAT32_RUN = 2e-6
 
+# The same float32 run in blocks of modes: sums of a few thousand losses in another order, 2^-24
+# times the square root of their number, and steps fused otherwise.
+FLOAT32_BLOCKS = 2e-6
+
 # A rotated problem of some hundred modes in float64: dense products of that length, every step.
 ROTATION = 1e-10
 

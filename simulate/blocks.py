@@ -1,0 +1,127 @@
+"""Uncoupled runs in blocks: a few thousand modes take all their steps before the next ones start.
+
+Where neither problem nor optimizer couples modes, a run is many small ones side by side. Done one
+after the other, each stays in the fast cache for all of its steps, and its part of the loss is
+summed there too; the plain loop sends every array through memory at every pass. The blocks of one
+large run are shared among the cores of the machine, one thread each.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+from simulate.elementwise import is_elementwise
+from simulate.optimizers import OptimizerFactory
+from simulate.parallel import cores
+from simulate.problems import Problem, block_sum
+from simulate.stepping import recorded
+
+# Of each array of a block; half a dozen of them nearly fit into a first-level cache of 48 KB, and
+# starting a pass costs little against it.
+ARRAY_BYTES = 2**14
+# A thread takes some 0.1 ms to start: below this many modes each it is not worth it.
+MODES_A_CORE = 2**15
+# Vectors as wide as the registers: XLA's choice of half the width was made for older processors.
+COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
+
+
+def in_blocks(problem: Problem, optimizer: OptimizerFactory) -> bool:
+    """The rule: an uncoupled problem, an element-wise method, and processors with caches."""
+    uncoupled = hasattr(problem, "block") and is_elementwise(optimizer)
+    return uncoupled and jax.default_backend() == "cpu"
+
+
+def blocked(
+    problem: Any,
+    optimizer: OptimizerFactory,
+    steps: jax.Array,
+    hyperparameters: dict[str, Any],
+    part: jax.Array | int = 0,
+    parts: int = 1,
+) -> jax.Array:
+    """Losses of a run without its floor, or of a part of its modes.
+
+    A batch of runs (under `jax.vmap`) goes one after the other, or a few small ones at once.
+
+    Args:
+        problem: uncoupled; see `Problem.block`.
+        optimizer: factory of element-wise methods.
+        steps: increasing recording times, [P].
+        hyperparameters: of the factory.
+        part: which part of the modes, 0 <= part < parts; may be traced.
+        parts: of how many.
+
+    Returns:
+        Losses, [P].
+    """
+    size = _size(problem)
+    most, unroll = _shape(problem, optimizer, hyperparameters)
+    width = min(most, size)
+    count = -(-size // (width * parts))
+
+    def losses(
+        problem: Any, steps: jax.Array, numbers: dict[str, Any], part: jax.Array
+    ) -> jax.Array:
+        def one(number: jax.Array) -> jax.Array:
+            block = problem.block(number * width, width)
+            # An uncoupled problem has exact gradients: it draws nothing.
+            key = jax.random.key(0)
+            return recorded(block, optimizer, steps, key, numbers, unroll)[0]
+
+        if count == 1:
+            return one(part)
+        found = lax.map(one, part * count + jnp.arange(count, dtype=jnp.int32))
+        return jax.vmap(block_sum, in_axes=1)(found)
+
+    run = _one_after_the_other(losses, max(1, most // size))
+    return run(problem, steps, hyperparameters, jnp.asarray(part, jnp.int32))
+
+
+def _one_after_the_other(function: Callable[..., jax.Array], lanes: int) -> Callable[..., Any]:
+    """The function, a batch of which is computed `lanes` at a time."""
+    batched_function = custom_vmap(function)
+
+    @batched_function.def_vmap
+    def rule(axis_size: int, in_batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
+        leaves, structure = jax.tree.flatten(arguments)
+        moves = jax.tree.leaves(in_batched)
+
+        def one(moving: list[jax.Array]) -> jax.Array:
+            rest = iter(moving)
+            whole = [next(rest) if m else leaf for leaf, m in zip(leaves, moves, strict=True)]
+            return function(*structure.unflatten(whole))
+
+        moving = [leaf for leaf, m in zip(leaves, moves, strict=True) if m]
+        # As a map of one lane: `batch_size=1` would keep an axis of length one in every loop.
+        batch_size = None if lanes == 1 else min(lanes, axis_size)
+        return lax.map(one, moving, batch_size=batch_size), True
+
+    return batched_function
+
+
+def _shape(
+    problem: Any, optimizer: OptimizerFactory, hyperparameters: dict[str, Any]
+) -> tuple[int, int]:
+    """Most modes a block and steps a pass.
+
+    Two steps stay in registers where parameters are all that changes. More would wait for each
+    other; and what a method keeps besides has a loop of its own, which would repeat them.
+    """
+    params = jax.eval_shape(problem.init)
+    with jax.numpy_dtype_promotion("standard"):
+        state = jax.eval_shape(lambda numbers: optimizer(**numbers).init(params), hyperparameters)
+    keeps = any(leaf.shape == params.shape for leaf in jax.tree.leaves(state))
+    return ARRAY_BYTES // params.dtype.itemsize, 1 if keeps else 2
+
+
+def _size(problem: Problem) -> int:
+    return jax.tree.leaves(jax.eval_shape(problem.init))[0].size
+
+
+def parts_of(problem: Problem) -> int:
+    """How many threads a single run is worth."""
+    return max(1, min(cores(), _size(problem) // MODES_A_CORE))
