@@ -1,6 +1,8 @@
 """The command line: `quadlaw run | list | figures | validate | fit | derive | transfer | curve`."""
 
+import contextlib
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,7 +39,12 @@ $QUADLAW_RESULTS. `quadlaw --version` prints the version.
 RUN_NOTE = """\
 Also: --quick (start from the small preset), --force (compute again and replace the record),
 --results DIR (default ./results or $QUADLAW_RESULTS), --dry-run (print chunks, estimated memory and
-time, compute nothing), --memory 8GB (cut chunks so that the arrays of one fit)."""
+time, compute nothing), --memory 8GB (cut chunks so that the arrays of one fit),
+--cluster local:4 | tcp://HOST:PORT | tls://HOST:PORT | slurm.toml (compute chunks on Dask workers;
+--tls-ca-file, --tls-cert and --tls-key secure the connections)."""
+
+# 128 + SIGPIPE: what a shell reports of other programs that write to a pipe nobody reads.
+BROKEN_PIPE = 141
 
 
 def main() -> None:
@@ -52,11 +59,22 @@ def run_command(arguments: Sequence[str]) -> int:
         arguments: what follows `quadlaw`.
 
     Returns:
-        0 on success, 1 if a claim fails, 2 for a request that cannot be carried out, 130 on Ctrl-C.
+        0 on success, 1 if a claim fails, 2 for a request that cannot be carried out, 130 on Ctrl-C,
+        141 if nobody reads the output any more.
     """
     rest = [argument for argument in arguments if argument != "--debug"]
     try:
-        return _dispatch(rest)
+        try:
+            return _dispatch(rest)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # rich has discarded the output
+            return BROKEN_PIPE
+        raise
     except (UserError, ValueError, TypeError, OSError) as error:
         if len(rest) < len(arguments):
             traceback.print_exc()
@@ -66,6 +84,14 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("quadlaw: interrupted; what was saved before is whole.\n")
         return 130
+
+
+def _discard_output() -> None:
+    """What is left in the buffer would complain once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _describe(error: Exception) -> str:
@@ -111,6 +137,7 @@ def _enable_float64() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    from experiments.cluster import take_cluster
     from experiments.config import quick_config
     from experiments.dry_run import dry_run
     from experiments.memory import parse_memory
@@ -118,6 +145,7 @@ def _run(arguments: list[str]) -> int:
     from experiments.records import results_root
     from experiments.studies import STUDIES
     from experiments.study import run_study
+    from experiments.sweeps import here
     from experiments.tables import plain_console, print_table
 
     if arguments and arguments[0] in HELP:
@@ -132,14 +160,24 @@ def _run(arguments: list[str]) -> int:
     quick, force = take_flag(arguments, "--quick"), take_flag(arguments, "--force")
     dry, budget = take_flag(arguments, "--dry-run"), take_value(arguments, "--memory")
     memory = None if budget is None else parse_memory(budget)
+    cluster = take_cluster(arguments)
     default = quick_config(study.config) if quick else None
     config = parse(study.config, arguments, f"quadlaw run {name}", default, RUN_NOTE)
     console = plain_console()
     if dry:
         print_table(dry_run(study, config, root, force=force, memory=memory), console)
+        if cluster is not None:
+            console.print(
+                f"--cluster: chunks would go to {cluster.place}; the time is for one process, and "
+                "nothing was started",
+                soft_wrap=True,
+            )
         return 0
     progress = progress_for(plain_console(stderr=True))
-    dataset, path, computed = run_study(study, config, root, progress, force=force, memory=memory)
+    compute = here if cluster is None else cluster.computation()
+    dataset, path, computed = run_study(
+        study, config, root, progress, force=force, memory=memory, compute=compute
+    )
     for table in study.summary(dataset):
         print_table(table, console)
     seconds = dataset.attrs["wall_time_seconds"]

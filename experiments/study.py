@@ -16,7 +16,7 @@ from experiments.errors import UserError
 from experiments.lock import locked
 from experiments.progress import Progress
 from experiments.records import code_state, load_record, record_path, save_record, write_failure
-from experiments.sweeps import chosen_plan, run_sweep
+from experiments.sweeps import Compute, chosen_plan, here, run_sweep
 from experiments.tables import Table
 
 
@@ -57,6 +57,7 @@ def run_study(
     *,
     force: bool = False,
     memory: int | None = None,
+    compute: Compute = here,
 ) -> tuple[xr.Dataset, Path, bool]:
     """The record of a study, computed if it is not there.
 
@@ -67,6 +68,7 @@ def run_study(
         progress: where to show progress.
         force: compute even if the record is there, and replace it when done.
         memory: budget of a chunk in bytes; None for any.
+        compute: what computes the chunks of a study that has some.
 
     Returns:
         The Dataset, its folder, and whether it was computed now.
@@ -79,7 +81,7 @@ def run_study(
     path = study.path(whole, root)
     computed = force or not path.exists()
     if computed:
-        computed = _compute(study, whole, path, progress, force, memory)
+        computed = _compute(_Run(study, whole, path, progress, force, memory, compute))
     dataset = load_record(path, study.name, study.version, whole)
     chunk_store(study, path, False).remove()  # of a run killed after it had saved its record
     return dataset, path, computed
@@ -91,26 +93,48 @@ def chunk_store(study: Study, path: Path, force: bool) -> ChunkStore:
     return ChunkStore(folder, study.name, study.version)
 
 
-def _compute(
-    study: Study, config: Any, path: Path, progress: Progress, force: bool, memory: int | None
-) -> bool:
+@dataclass(frozen=True)
+class _Run:
+    """The arguments of `run_study`, with the configuration completed and its path."""
+
+    study: Study
+    config: Any
+    path: Path
+    progress: Progress
+    force: bool
+    memory: int | None
+    compute: Compute
+
+
+def _compute(run: _Run) -> bool:
     """Computes and saves the record; False if another run did meanwhile."""
-    checked_plan(study, config, chunk_store(study, path, force), memory)  # before any writing
+    study, path = run.study, run.path
+    store = chunk_store(study, path, run.force)
+    checked_plan(study, run.config, store, run.memory)  # before any writing
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(path.with_name(f".{path.name}.lock"), progress.note))
+            stack.enter_context(locked(path.with_name(f".{path.name}.lock"), run.progress.note))
         except OSError as error:
             raise UserError(write_failure(path, error)) from error
-        if path.exists() and not force:
+        if path.exists() and not run.force:
             return False
         if study.plan is None:
-            start = time.perf_counter()
-            dataset = study.compute(config, progress)
-            seconds = time.perf_counter() - start
-            save_record(dataset, path, study.name, study.version, config, seconds)
+            _at_once(run)
         else:
-            _sweep(study, config, path, progress, force, memory)
+            _sweep(run, store)
     return True
+
+
+def _at_once(run: _Run) -> None:
+    if run.compute is not here:
+        run.progress.note(
+            f"{run.study.name} is computed in one piece; --cluster does not apply to it, "
+            "it runs in this process."
+        )
+    start = time.perf_counter()
+    dataset = run.study.compute(run.config, run.progress)
+    seconds = time.perf_counter() - start
+    save_record(dataset, run.path, run.study.name, run.study.version, run.config, seconds)
 
 
 def checked_plan(
@@ -130,16 +154,14 @@ def checked_plan(
     return None
 
 
-def _sweep(
-    study: Study, config: Any, path: Path, progress: Progress, force: bool, memory: int | None
-) -> None:
+def _sweep(run: _Run, store: ChunkStore) -> None:
     commit, dirty = code_state()
-    store = replace(chunk_store(study, path, force), commit=commit + "+" * dirty)
-    chosen = checked_plan(study, config, store, memory)
+    store = replace(store, commit=commit + "+" * dirty)
+    chosen = checked_plan(run.study, run.config, store, run.memory)
     assert chosen is not None
     plan, budget = chosen
-    found = run_sweep(plan, budget, store, progress)
+    found = run_sweep(plan, budget, store, run.progress, run.compute)
     # Chunks of an interrupted run may be of another commit than the record.
     stated = found.dataset.assign_attrs(chunk_commits=found.commits, work=plan.work)
-    save_record(stated, path, study.name, study.version, config, found.seconds)
+    save_record(stated, run.path, run.study.name, run.study.version, run.config, found.seconds)
     store.remove()

@@ -2,7 +2,8 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import xarray as xr
@@ -14,6 +15,27 @@ from experiments.memory import format_memory
 from experiments.progress import Progress
 
 Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a chunk has no result.
+
+    Attributes:
+        reason: one line.
+        details: the rest, for the file of the failure.
+    """
+
+    reason: str
+    details: str
+
+
+Results = Generator[tuple[Chunk, bytes | Failure]]
+Compute = Callable[[Sequence[Chunk], ChunkStore, Note], Results]
+"""Computes chunks in any order, each to the bytes that `ChunkStore.keep` takes, or to why not.
+
+It writes nothing; closed early, it stops what it has begun.
+"""
 
 
 class SweepError(UserError):
@@ -90,7 +112,20 @@ def survey(plan: Plan, store: ChunkStore, note: Note) -> tuple[dict[str, Finishe
     return finished, list(missing.values())
 
 
-def run_sweep(plan: Plan, budget: int | None, store: ChunkStore, progress: Progress) -> Outcome:
+def here(chunks: Sequence[Chunk], store: ChunkStore, note: Note) -> Results:
+    """Computes chunks one after the other in this process."""
+    del note
+    for chunk in chunks:
+        yield chunk, attempt(chunk, store)
+
+
+def run_sweep(
+    plan: Plan,
+    budget: int | None,
+    store: ChunkStore,
+    progress: Progress,
+    compute: Compute = here,
+) -> Outcome:
     """Computes what is missing of a plan and assembles the whole.
 
     Args:
@@ -98,31 +133,48 @@ def run_sweep(plan: Plan, budget: int | None, store: ChunkStore, progress: Progr
         budget: that the plan was cut for.
         store: where finished chunks are kept; left as it is for the caller to remove.
         progress: where to show progress.
+        compute: what computes the chunks; all writing is done here.
 
     Raises:
         SweepError: if chunks failed, after all others were computed and kept.
-        UserError: if the disk is full.
+        UserError: if the disk is full, or `compute` cannot go on.
     """
     store.sweep_up()
     finished, missing = survey(plan, store, progress.note)
     progress.note(_announced(plan, budget, len(missing)))
     failures = []
     try:
-        with progress.task(plan.label, len(missing)):
-            for chunk in missing:
-                store.keep_budget(budget)
-                found = _attempt(chunk, store)
-                if isinstance(found, Finished):
-                    finished[chunk.key] = found
+        if missing:
+            store.keep_budget(budget)
+        with (
+            progress.task(plan.label, len(missing)),
+            closing(compute(missing, store, progress.note)) as results,
+        ):
+            for chunk, found in results:
+                if isinstance(found, Failure):
+                    store.keep_failure(chunk, found.reason, found.details)
+                    progress.note(f"{chunk.name} failed: {found.reason}")
+                    failures.append(f"{chunk.name}: {found.reason}")
                 else:
-                    progress.note(f"{chunk.name} failed: {found}")
-                    failures.append(f"{chunk.name}: {found}")
+                    finished[chunk.key] = _kept(chunk, found, store)
                 progress.advance()
     finally:
         store.remove_if_idle()
     if failures:
         raise SweepError(_failed(plan, store, len(failures)), tuple(failures))
     return _whole(plan, finished)
+
+
+def _kept(chunk: Chunk, content: bytes, store: ChunkStore) -> Finished:
+    """A result as it will be found by a later run: what does not come back is not finished."""
+    store.keep(chunk, content)
+    try:
+        found = store.load(chunk)
+    except DamagedChunkError as error:
+        raise UserError(f"the chunk {chunk.name} {error}.") from error
+    if found is None:
+        raise UserError(f"the chunk {chunk.name} has vanished from {store.folder}.")
+    return found
 
 
 def _announced(plan: Plan, budget: int | None, missing: int) -> str:
@@ -133,20 +185,23 @@ def _announced(plan: Plan, budget: int | None, missing: int) -> str:
     return f"{plan.label}: {len(plan.chunks)} chunks of at most {memory}{limit}{resumed}"
 
 
-def _attempt(chunk: Chunk, store: ChunkStore) -> Finished | str:
-    """The finished chunk, or why it failed."""
+def attempt(
+    chunk: Chunk, store: ChunkStore, caught: type[BaseException] = Exception
+) -> bytes | Failure:
+    """The finished chunk as bytes, or why it failed; writes nothing.
+
+    Args:
+        chunk: what to compute.
+        store: that its result is for.
+        caught: what counts as a failure of the chunk.
+    """
     start = time.perf_counter()
     try:
         dataset = chunk.compute()
-        seconds = time.perf_counter() - start
-        content = store.packed(chunk, dataset, seconds)
-    except Exception as error:  # whatever a study raises: the other chunks do not depend on it
+        return store.packed(chunk, dataset, time.perf_counter() - start)
+    except caught as error:  # whatever a study raises: the other chunks do not depend on it
         first = (str(error).strip().splitlines() or [""])[0]
-        reason = f"{type(error).__name__}: {first}"
-        store.keep_failure(chunk, reason, traceback.format_exc())
-        return reason
-    store.keep(chunk, content)
-    return Finished(dataset, seconds, store.commit)
+        return Failure(f"{type(error).__name__}: {first}", traceback.format_exc())
 
 
 def _failed(plan: Plan, store: ChunkStore, failures: int) -> str:
