@@ -96,6 +96,7 @@ from theory.sgd import (
     sgd,
     stability_sum,
 )
+from theory.sgd_batch import gd_curves, sgd_curves
 from theory.sgd_momentum import sgd_momentum, stepped_sgd_momentum
 from theory.sign_methods import (
     SignExponents,
@@ -169,6 +170,7 @@ __all__ = [
     "gd",
     "gd_asymptote",
     "gd_asymptote_window",
+    "gd_curves",
     "heavy_ball",
     "jacobi_constant",
     "jacobi_heavy_ball",
@@ -211,6 +213,7 @@ __all__ = [
     "scheduled_sgd",
     "scheduled_sign_descent",
     "sgd",
+    "sgd_curves",
     "sgd_momentum",
     "sign_descent",
     "sign_descent_error",

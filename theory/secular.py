@@ -56,6 +56,14 @@ class RankOneEigen:
         along = jnp.where(self.active[:, None], rotated[:, None] * self.directions(), 0.0)
         return jnp.where(self.active, jnp.sum(along, axis=0) / self.norms(), rotated)
 
+    def combine(self, coefficients: jax.Array) -> jax.Array:
+        """The vector [n] with these coefficients in the eigenvectors: undoes `project`."""
+        scaled = jnp.where(self.active, coefficients / self.norms(), 0.0)
+        along = jnp.sum(self.directions() * scaled, axis=1)
+        rotated = jnp.where(self.active, along, coefficients)
+        sorted_vector = _undo_rotations(rotated, self.cosines, self.sines)
+        return jnp.zeros_like(sorted_vector).at[self.order].set(sorted_vector)
+
     def directions(self) -> jax.Array:
         """Unnormalised eigenvectors u_i / (d_i - x_j) of the active part, [n, n]."""
         both = self.active[:, None] & self.active[None, :]
@@ -122,6 +130,15 @@ def _apply_rotations(vector: jax.Array, cosines: jax.Array, sines: jax.Array) ->
 
     last, rest = lax.scan(step, vector[0], (cosines, sines, vector[1:]))
     return jnp.append(rest, last)
+
+
+def _undo_rotations(vector: jax.Array, cosines: jax.Array, sines: jax.Array) -> jax.Array:
+    def step(carry: jax.Array, rotation: tuple) -> tuple:
+        cosine, sine, entry = rotation
+        return sine * carry + cosine * entry, cosine * carry - sine * entry
+
+    first, rest = lax.scan(step, vector[-1], (cosines, sines, vector[:-1]), reverse=True)
+    return jnp.append(first, rest)
 
 
 def _previous_active(active: jax.Array) -> jax.Array:
