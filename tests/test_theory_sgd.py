@@ -35,7 +35,7 @@ def recursion(a, b, size, rate, batch, noise, horizon):
 @pytest.mark.parametrize(
     ("a", "b", "size", "rate", "batch", "noise"),
     [
-        (1.5, 1.8, 10_000, 0.3, 4, 0.0),
+        pytest.param(1.5, 1.8, 10_000, 0.3, 4, 0.0, marks=pytest.mark.slow),
         (1.2, 1.5, 1_000, 0.1, 1, 0.5),
         (1.0, 2.5, 3_000, 0.05, 1, 0.1),
         (2.0, 1.3, 500, 0.6, 2, 1.0),

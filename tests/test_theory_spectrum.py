@@ -58,7 +58,9 @@ def test_small_problems_are_not_compressed():
     np.testing.assert_array_equal(weights, np.ones(31))
 
 
-@pytest.mark.parametrize("size", [10, 33, 1000, 12345, 1_000_000])
+@pytest.mark.parametrize(
+    "size", [10, 33, 1000, 12345, pytest.param(1_000_000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("a", "b"), [(1.1, 1.2), (1.5, 1.8), (3.0, 4.0), (0.5, 2.5)])
 def test_gd_matches_a_sum_over_every_mode(size, a, b):
     modes = np.arange(1, size + 1, dtype=np.longdouble)
