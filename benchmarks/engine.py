@@ -2,35 +2,42 @@
 
     python -m benchmarks.engine
 
-Peers: a NumPy loop of in-place operations on one large problem, and a Python loop over a jitted
-JAX step, configuration by configuration, on a sweep. All in float32 on the same recording grid.
+Peers: a NumPy loop of in-place operations on one large problem; for a sweep, configuration by
+configuration, a Python loop over a jitted step and a jitted loop of one step an iteration. All in
+float32 on the same recording grid. `benchmarks.roofline` adds what the machine can do at best.
 """
 
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from benchmarks.roofline import best_seconds, roofline_rows
 from simulate.optimizers import sgd
 from simulate.problems import DiagonalQuadratic, diagonal_quadratic
 from simulate.sweep import sweep
 from simulate.trajectory import record_steps, simulate
 from theory.problem import power_law
 
-NUMPY_TARGET, SWEEP_TARGET = 3.0, 30.0
+NUMPY_TARGET, STEP_TARGET, RUN_TARGET = 3.0, 100.0, 10.0
+# Of a sweep the peers do a part, which is scaled: the whole takes them minutes.
+PEER_STEPS, PEER_RUNS = 3000, 16
 NO_KEY = jax.random.key(0)
 
 
 def engine_rows(repeats: int = 5) -> list[dict[str, Any]]:
-    """Best of several interleaved repeats of each pair.
+    """Best of several interleaved repeats of each comparison.
 
     Returns:
-        One dict a comparison: what, size, ours_seconds, peer_seconds, ratio, target.
+        One dict a comparison: what, size, ours_seconds, peer_seconds, ratio, target, roofline (the
+        fraction of the roofline that the engine reaches, if the peer is one, or None).
     """
-    return [_large(2**20, 500, repeats), _sweep(4096, 2000, 64, repeats)]
+    large = _large(2**20, 500, repeats)
+    return [large, *_sweep(4096, 10_000, 1024, max(2, repeats // 2)), *roofline_rows(repeats)]
 
 
 def _large(size: int, horizon: int, repeats: int) -> dict[str, Any]:
@@ -40,35 +47,52 @@ def _large(size: int, horizon: int, repeats: int) -> dict[str, Any]:
     def ours() -> np.ndarray:
         return np.asarray(simulate(problem, sgd, steps, learning_rate=0.5).loss)
 
-    return _compare(
-        "GD against a NumPy in-place loop",
-        size,
-        ours,
-        lambda: numpy_loop(problem, steps, 0.5),
-        NUMPY_TARGET,
-        repeats,
-    )
+    peer = partial(numpy_loop, problem, steps, 0.5)
+    # A fast wrong answer is no answer; float32 sums of 2^20 terms differ by 1e-3.
+    np.testing.assert_allclose(ours(), peer(), rtol=2e-3)
+    what = f"GD, {horizon} steps, against a NumPy in-place loop"
+    return _row(what, size, *best_seconds([ours, peer], repeats), NUMPY_TARGET)
 
 
-def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> dict[str, Any]:
+def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> list[dict[str, Any]]:
     problem = diagonal_quadratic(power_law(1.5, 1.8, size), jnp.float32)
     steps = record_steps(horizon, 30)
     rates = np.linspace(0.1, 1.9, configurations)
-    # Compiled once, constants closed over: fewer arguments make the peer's calls cheaper.
+    # Constants closed over: fewer arguments make the peers' calls cheaper.
     step = jax.jit(lambda params, rate: params - rate * problem.gradient(params, NO_KEY))
-    loss = jax.jit(problem.loss)
+    loop = jax.jit(partial(jitted_run, problem, jnp.asarray(steps)))
+    some = jnp.asarray(rates[:: configurations // PEER_RUNS], jnp.float32)
 
     def ours() -> np.ndarray:
         return np.asarray(sweep(problem, sgd, steps, {"learning_rate": rates}).loss)
 
-    return _compare(
-        f"{configurations} learning rates against a Python loop over a jitted step",
-        size,
-        ours,
-        lambda: step_loop(step, loss, problem.init(), steps, rates),
-        SWEEP_TARGET,
-        repeats,
-    )
+    def runs() -> np.ndarray:
+        return np.array([np.asarray(loop(rate)) for rate in some])
+
+    def python_steps() -> jax.Array:
+        return jax.block_until_ready(step_loop(step, problem.init(), PEER_STEPS, some[1]))
+
+    np.testing.assert_allclose(ours()[:: configurations // PEER_RUNS], runs(), rtol=1e-4)
+    here, there, python = best_seconds([ours, runs, python_steps], repeats)
+    of_runs = there * configurations / PEER_RUNS
+    of_steps = python * configurations * horizon / PEER_STEPS
+    what = f"{configurations:,} learning rates, {horizon:,} steps, against"
+    return [
+        _row(
+            f"{what} a Python loop over a jitted step (from {PEER_STEPS:,} steps of one)",
+            size,
+            here,
+            of_steps,
+            STEP_TARGET,
+        ),
+        _row(
+            f"{what} jitted runs one after the other (from {PEER_RUNS} of them)",
+            size,
+            here,
+            of_runs,
+            RUN_TARGET,
+        ),
+    ]
 
 
 def numpy_loop(problem: DiagonalQuadratic, steps: np.ndarray, rate: float) -> np.ndarray:
@@ -92,57 +116,45 @@ def numpy_loop(problem: DiagonalQuadratic, steps: np.ndarray, rate: float) -> np
 
 def step_loop(
     step: Callable[[jax.Array, jax.Array], jax.Array],
-    loss: Callable[[jax.Array], jax.Array],
-    start: jax.Array,
-    steps: np.ndarray,
-    rates: np.ndarray,
-) -> np.ndarray:
-    """One jitted step a call, one configuration after the other."""
-    losses = []
-    for rate in jnp.asarray(rates, jnp.float32):
-        params, now, curve = start, 0, []
-        for recording in steps:
-            for _ in range(recording - now):
-                params = step(params, rate)
-            now = recording
-            curve.append(loss(params))
-        losses.append([float(value) for value in curve])
-    return np.array(losses)
+    params: jax.Array,
+    count: int,
+    rate: jax.Array,
+) -> jax.Array:
+    """One jitted step a call; no losses at all."""
+    for _ in range(count):
+        params = step(params, rate)
+    return params
 
 
-def _compare(
-    what: str,
-    size: int,
-    ours: Callable[[], np.ndarray],
-    peer: Callable[[], np.ndarray],
-    target: float,
-    repeats: int,
-) -> dict[str, Any]:
-    # A fast wrong answer is no answer; float32 sums of 2^20 terms differ by 1e-3.
-    np.testing.assert_allclose(ours(), peer(), rtol=2e-3)
-    ours_seconds = peer_seconds = np.inf
-    for _ in range(repeats):
-        ours_seconds = min(ours_seconds, _seconds(ours))
-        peer_seconds = min(peer_seconds, _seconds(peer))
+def jitted_run(problem: DiagonalQuadratic, steps: jax.Array, rate: jax.Array) -> jax.Array:
+    """One run as a loop of one step an iteration, losses at recording times only."""
+
+    def one_step(_: jax.Array, params: jax.Array) -> jax.Array:
+        return params - rate * problem.gradient(params, NO_KEY)
+
+    def advance(carry: tuple, target: jax.Array) -> tuple:
+        params, now = carry
+        params = lax.fori_loop(now, target, one_step, params)
+        return (params, target), problem.loss(params)
+
+    return lax.scan(advance, (problem.init(), jnp.zeros_like(steps[0])), steps)[1]
+
+
+def _row(what: str, size: int, ours: float, peer: float, target: float) -> dict[str, Any]:
     return {
         "what": what,
         "size": size,
-        "ours_seconds": ours_seconds,
-        "peer_seconds": peer_seconds,
-        "ratio": peer_seconds / ours_seconds,
+        "ours_seconds": ours,
+        "peer_seconds": peer,
+        "ratio": peer / ours,
         "target": target,
+        "roofline": None,
     }
-
-
-def _seconds(call: Callable[[], np.ndarray]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
     for row in engine_rows():
         print(
             f"{row['what']}, N = {row['size']}: {row['ours_seconds']:.4f} s against "
-            f"{row['peer_seconds']:.4f} s, {row['ratio']:.1f}x (target {row['target']:.0f}x)"
+            f"{row['peer_seconds']:.4f} s, {row['ratio']:.2f}x (target {row['target']})"
         )

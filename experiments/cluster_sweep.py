@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections import deque
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from experiments.chunk_store import ChunkStore
 from experiments.chunks import Chunk
 from experiments.cluster import Cluster
 from experiments.cluster_client import connected
+from experiments.cluster_shares import Shares
 from experiments.cluster_slurm import SlurmJobs
 from experiments.cluster_worker import OtherConditionsError, arithmetic, check, conditions, work
 from experiments.errors import UserError
@@ -25,9 +25,8 @@ PATIENCE_SECONDS = 60.0
 def on_cluster(cluster: Cluster) -> Compute:
     """Computes chunks on the workers of a cluster.
 
-    The largest come first, so that none is left for the end alone. A chunk whose worker dies is
-    computed by another; one that was there at every death is computed once more by itself, since
-    others may have been to blame, and fails if its workers die again.
+    A chunk whose worker dies is computed by another; one that was there at every death is computed
+    once more by itself, since others may have been to blame, and fails if its workers die again.
     """
 
     def compute(chunks: Sequence[Chunk], store: ChunkStore, note: Note) -> Results:
@@ -36,7 +35,7 @@ def on_cluster(cluster: Cluster) -> Compute:
         with connected(cluster) as client:
             pool = _Pool(client, cluster, store, note)
             suspects = []
-            for chunk, found in pool.computed(sorted(chunks, key=lambda chunk: -chunk.work)):
+            for chunk, found in pool.computed(chunks):
                 if isinstance(found, KilledWorker):
                     suspects.append(chunk)
                 else:
@@ -78,23 +77,42 @@ class _Pool:
 
     def computed(self, chunks: Sequence[Chunk]) -> Generator[tuple[Chunk, Answer]]:
         """Results as they come; at most as many chunks are out as the workers have threads."""
-        waiting, out = deque(chunks), {}
+        out: dict[Future, tuple[Chunk, str]] = {}
+        self._look()
+        shares = Shares.of(chunks, max(1, self._queued(), sum(self._workers.values())))
         try:
-            while waiting or out:
-                room = self._threads() - len(out)
-                for chunk in [waiting.popleft() for _ in range(min(room, len(waiting)))]:
-                    out[self._submit(chunk)] = chunk
+            while shares or out:
+                for worker in self._idle([worker for _, worker in out.values()]):
+                    chunk = shares.take(worker)
+                    if chunk is not None:
+                        out[self._submit(chunk, worker)] = chunk, worker
                 for future in self._done(list(out)):
-                    yield out.pop(future), self._answer(future)
+                    yield out.pop(future)[0], self._answer(future)
+                self._look()
         finally:
             self._client.cancel(list(out))
 
-    def _submit(self, chunk: Chunk) -> Future:
+    def _submit(self, chunk: Chunk, worker: str) -> Future:
         key = f"{chunk.key}-{self._run}-{uuid.uuid4().hex[:8]}"
-        return self._client.submit(work, chunk, self._store, self._wanted, key=key, pure=False)
+        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
+        arguments = (chunk, self._store, self._wanted)
+        return self._client.submit(work, *arguments, key=key, pure=False, **where)
 
-    def _threads(self) -> int:
-        """How many chunks may be out; also says which workers have gone."""
+    def _idle(self, busy: Sequence[str]) -> list[str]:
+        """Workers that could begin a chunk, each as often; those that Slurm has yet to send: ""."""
+        threads = self._workers | {"": self._queued() - sum(self._workers.values())}
+        counts = {worker: count - busy.count(worker) for worker, count in threads.items()}
+        return [worker for worker, count in counts.items() for _ in range(count)]
+
+    def _queued(self) -> int:
+        """Workers that Slurm sends only if there are chunks for them."""
+        place = self._place
+        if isinstance(place, SlurmJobs) and place.minimum < place.maximum:
+            return place.maximum
+        return 0
+
+    def _look(self) -> None:
+        """Counts the workers; says which have gone."""
         try:
             found: Any = self._client.nthreads()
         except (OSError, RuntimeError, CancelledError) as error:
@@ -102,12 +120,10 @@ class _Pool:
         for address in self._workers.keys() - found.keys():
             self._note(f"the worker {address} is gone; others take up what it had.")
         self._workers = dict(found)
-        if not found:
-            self._bear()
-        else:
+        if found:
             self._since = None
-        queued = self._place.maximum if isinstance(self._place, SlurmJobs) else 1
-        return max(queued, sum(self._workers.values()))
+        else:
+            self._bear()
 
     def _bear(self) -> None:
         """Waits without workers, in a queue as long as it takes."""
@@ -123,6 +139,9 @@ class _Pool:
             )
 
     def _done(self, out: list[Future]) -> list[Future]:
+        if not out:
+            time.sleep(LOOK_SECONDS / 10)  # no worker is there
+            return []
         try:
             with self._client.as_current():
                 found: Any = wait(out, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")

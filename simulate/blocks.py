@@ -16,13 +16,15 @@ from jax.custom_batching import custom_vmap
 
 from simulate.elementwise import is_elementwise
 from simulate.optimizers import OptimizerFactory
-from simulate.parallel import cores
+from simulate.parallel import cores, equations
 from simulate.problems import Problem, block_sum
-from simulate.stepping import recorded
+from simulate.stepping import recorded, stepper
 
 # Of each array of a block; half a dozen of them nearly fit into a first-level cache of 48 KB, and
 # starting a pass costs little against it.
 ARRAY_BYTES = 2**14
+# Operations on arrays in a step of plain descent: two by the problem, two by the method.
+SHORT_STEP = 4
 # A thread takes some 0.1 ms to start: below this many modes each it is not worth it.
 MODES_A_CORE = 2**15
 # Vectors as wide as the registers: XLA's choice of half the width was made for older processors.
@@ -59,7 +61,7 @@ def blocked(
         Losses, [P].
     """
     size = _size(problem)
-    most, unroll = _shape(problem, optimizer, hyperparameters)
+    most = ARRAY_BYTES // jax.eval_shape(problem.init).dtype.itemsize
     width = min(most, size)
     count = -(-size // (width * parts))
 
@@ -70,6 +72,7 @@ def blocked(
             block = problem.block(number * width, width)
             # An uncoupled problem has exact gradients: it draws nothing.
             key = jax.random.key(0)
+            unroll = _steps_a_pass(block, optimizer, key, numbers)
             return recorded(block, optimizer, steps, key, numbers, unroll)[0]
 
         if count == 1:
@@ -103,19 +106,14 @@ def _one_after_the_other(function: Callable[..., jax.Array], lanes: int) -> Call
     return batched_function
 
 
-def _shape(
-    problem: Any, optimizer: OptimizerFactory, hyperparameters: dict[str, Any]
-) -> tuple[int, int]:
-    """Most modes a block and steps a pass.
-
-    Two steps stay in registers where parameters are all that changes. More would wait for each
-    other; and what a method keeps besides has a loop of its own, which would repeat them.
-    """
-    params = jax.eval_shape(problem.init)
-    with jax.numpy_dtype_promotion("standard"):
-        state = jax.eval_shape(lambda numbers: optimizer(**numbers).init(params), hyperparameters)
-    keeps = any(leaf.shape == params.shape for leaf in jax.tree.leaves(state))
-    return ARRAY_BYTES // params.dtype.itemsize, 1 if keeps else 2
+def _steps_a_pass(
+    block: Any, optimizer: OptimizerFactory, key: jax.Array, hyperparameters: dict[str, Any]
+) -> int:
+    """Two where a step is so short that the next one's waiting for it costs less than a pass."""
+    one_step, start = stepper(block, optimizer, key, hyperparameters)
+    traced = jax.make_jaxpr(one_step)(jnp.zeros((), jnp.int32), start)
+    shapes = [out.aval.shape for step in equations(traced.jaxpr) for out in step.outvars]
+    return 2 if shapes.count(start[0].shape) <= SHORT_STEP else 1
 
 
 def _size(problem: Problem) -> int:

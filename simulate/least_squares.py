@@ -11,7 +11,6 @@ from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
@@ -109,25 +108,18 @@ class LeastSquares(_Regression):
         residual = length * first - self.noise_std * cross
         along = first * residual
         residual_length = jnp.hypot(residual, self.noise_std * second)
-        normal = _normals(across_key, error.size, error.dtype)
+        # XLA fuses draws into all that uses them: a step would draw twice, a sweep once for each
+        # configuration. What a branch returns is stored, and this one is always taken.
+        normal = lax.cond(
+            self.noise_std >= 0,
+            lambda: jax.random.normal(across_key, error.shape, error.dtype),
+            lambda: jnp.zeros_like(error),
+        )
         across = normal - direction * jnp.sum(direction * normal)
         # At u = 0 there is no direction along: every component is then across.
         across = jnp.where(length > 0, across, normal)
         total = along * direction + residual_length * across
         return self.trained * self.root_eigenvalues * total / self.batch_size
-
-
-def _normals(key: jax.Array, count: int, dtype: DTypeLike) -> jax.Array:
-    """`jax.random.normal(key, (count,), dtype)`, computed once.
-
-    XLA fuses the last and longest part, a polynomial, into whatever uses the draws: the step would
-    evaluate it twice, a sweep once for each configuration. The result of a loop is stored.
-    """
-    lowest = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
-    uniform = jax.random.uniform(key, (count,), dtype, lowest, 1)
-    halves = jnp.pad(uniform, (0, count % 2)).reshape(2, -1)
-    root_two = np.array(np.sqrt(2), dtype)
-    return lax.map(lambda half: root_two * lax.erf_inv(half), halves).ravel()[:count]
 
 
 def _bartlett(
