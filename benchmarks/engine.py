@@ -51,7 +51,8 @@ def _large(size: int, horizon: int, repeats: int) -> dict[str, Any]:
     # A fast wrong answer is no answer; float32 sums of 2^20 terms differ by 1e-3.
     np.testing.assert_allclose(ours(), peer(), rtol=2e-3)
     what = f"GD, {horizon} steps, against a NumPy in-place loop"
-    return _row(what, size, *best_seconds([ours, peer], repeats), NUMPY_TARGET)
+    here, there = best_seconds([ours, peer], repeats)
+    return _row(what, size, here, there, NUMPY_TARGET)
 
 
 def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ from theory.problem import power_law
 CACHE_TARGET, DRAWS_TARGET = 0.5, 0.7
 IN_CACHE, OUT_OF_CACHE = (2048, 4096, 8192), 2**23
 # Method, hyperparameters, arrays it keeps besides the parameters.
-ELEMENTWISE: dict[str, tuple[OptimizerFactory, dict[str, float], int]] = {
+ELEMENTWISE: dict[str, tuple[OptimizerFactory, dict[str, Any], int]] = {
     "GD": (sgd, {"learning_rate": 0.5}, 0),
     "Heavy ball": (sgd, {"learning_rate": 0.1, "momentum": 0.9}, 1),
     "Sign descent": (signum, {"learning_rate": 0.01}, 0),
@@ -61,7 +61,7 @@ def roofline_rows(repeats: int = 5) -> list[dict[str, Any]]:
 def _streams(
     name: str,
     method: OptimizerFactory,
-    numbers: dict[str, float],
+    numbers: dict[str, Any],
     buffers: int,
     size: int,
     horizon: int,
