@@ -65,14 +65,14 @@ def _client(address: Any, security: Security | None, place: object) -> Iterator[
     try:
         client = Client(address, timeout=CONNECT_SECONDS, security=security, set_as_default=False)
     except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(_unreachable(place, error)) from error
+        raise UserError(_failed(place, "reached", error)) from error
     with client:
         yield client
 
 
-def _unreachable(place: object, error: Exception) -> str:
+def _failed(place: object, done: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return f"--cluster: {place} cannot be reached: {first}."
+    return f"--cluster: {place} cannot be {done}: {first}."
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _local(place: LocalProcesses, security: Security | None) -> Iterator[LocalCl
             preload=["experiments.cluster_worker"],
         )
     except (OSError, RuntimeError) as error:
-        raise UserError(_unreachable(place, error)) from error
+        raise UserError(_failed(place, "started", error)) from error
     with started:
         try:
             yield started

@@ -130,7 +130,7 @@ class _Pool:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-            self._note(f"waiting for a worker of {self._place}")
+            self._note(f"no worker is there; waiting for {self._place}")
         if now - self._since > PATIENCE_SECONDS and not isinstance(self._place, SlurmJobs):
             raise UserError(
                 f"--cluster: {self._place} has had no worker for {PATIENCE_SECONDS:.0f} s. "

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -231,7 +232,7 @@ def test_a_scheduler_without_workers_is_left_after_a_while(tmp_path, monkeypatch
         pytest.raises(UserError, match=r"has had no worker for .*0 finished chunks are kept"),
     ):
         run(tmp_path, started.scheduler_address, notes)
-    assert "waiting for a worker" in notes.lines[-1]
+    assert "no worker is there; waiting for the scheduler" in notes.lines[-1]
 
 
 @pytest.fixture
@@ -481,6 +482,42 @@ def test_jobs_handed_to_a_stand_in_for_slurm_give_the_bits_of_one_process(
     assert digest(run(tmp_path / "results", str(file))[0]) == EXPECTED
     cancelled = (bin_folder / "scancel.log").read_text().split()
     assert len(cancelled) == len(list(bin_folder.glob("sbatch.*.job")))
+
+
+def kill_workers(folder, moments, kills, over):
+    """Kills a worker that has begun a chunk, at random moments until it is over."""
+    while not over.wait(moments.uniform(0.5, 2.0)):
+        begun = processes(folder) if (folder / "log").exists() else set()
+        workers = sorted(pid for pid in begun if psutil.pid_exists(pid))
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(moments.choice(workers), signal.SIGKILL)
+                kills.append(time.monotonic())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_workers_killed_at_random_moments_change_no_bit(tmp_path, folder, kept):
+    (folder / "slowly").touch()
+    config, kills, moments = SweepConfig(count=40), [], random.Random(0)
+    expected = digest(toy_sweep.compute(config, Progress()))
+    number = 0
+    while len(kills) < 25:
+        number += 1
+        root, over = tmp_path / str(number), threading.Event()
+        kept.clear()
+        (folder / "log").unlink(missing_ok=True)
+        killer = threading.Thread(target=kill_workers, args=(folder, moments, kills, over))
+        killer.start()
+        try:
+            with contextlib.suppress(SweepError):  # one was there at every death, even alone
+                run(root, "local:2", config=config)
+        finally:
+            over.set()
+            killer.join()
+        assert digest(run(root, "local:2", config=config)[0]) == expected
+        assert sorted(kept) == sorted(chunk.name for chunk in toy_sweep.plan(config).chunks)
+        assert hidden(root) == []
 
 
 PROGRAM = """

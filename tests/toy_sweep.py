@@ -47,6 +47,7 @@ def trouble_of_a_worker(place):
         log.write(f"{place} {os.getpid()}\n")
     while (folder / f"wait {place}").exists():
         time.sleep(0.01)
+    time.sleep(0.5 * (folder / "slowly").exists())
     if (folder / f"raise {place}").exists():
         raise RuntimeError(f"no number {place}")
     once = folder / f"kill once {place}"
