@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask.config
@@ -20,14 +22,29 @@ from experiments.errors import UserError
 
 CONNECT_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
-# Deaths of workers after which a chunk is suspected; then it is computed alone, as often again.
+# Deaths of workers that a chunk may be there at; one more, and it is suspected.
 ALLOWED_FAILURES = 1
+# A worker that is not back by then is given up, and another one started in its place.
+LOST_WORKER_SECONDS = 30.0
 THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+@dataclass(frozen=True)
+class Connection:
+    """Workers to compute with.
+
+    Attributes:
+        client: of their scheduler.
+        refill: starts workers in the place of those that were given up, where that is for us.
+    """
+
+    client: Client
+    refill: Callable[[], None] = lambda: None
+
+
 @contextmanager
-def connected(cluster: Cluster) -> Iterator[Client]:
-    """A client of the cluster; what was started for it ends with it.
+def connected(cluster: Cluster) -> Iterator[Connection]:
+    """A connection to the cluster; what was started for it ends with it.
 
     Raises:
         UserError: if the scheduler does not answer, or the workers cannot be started.
@@ -36,17 +53,19 @@ def connected(cluster: Cluster) -> Iterator[Client]:
     with ExitStack() as stack:
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         if isinstance(place, SchedulerAddress):
-            yield stack.enter_context(_client(place.url, _named(place.url, cluster.tls), place))
+            security = _named(place.url, cluster.tls)
+            yield Connection(stack.enter_context(_client(place.url, security, place)))
             return
         stack.enter_context(dask.config.set(_configuration()))
         security = _security(cluster.tls) if cluster.tls else None
         if isinstance(place, LocalProcesses):
             started = stack.enter_context(_local(place, security))
+            refill = partial(started.scale, place.workers)
         else:
             check_submission()
             started = stack.enter_context(slurm_cluster(place, security))
-            _ask(started, place)
-        yield stack.enter_context(_client(started, security, place))
+            refill = _asked(started, place)
+        yield Connection(stack.enter_context(_client(started, security, place)), refill)
 
 
 def _configuration() -> dict[str, Any]:
@@ -56,6 +75,7 @@ def _configuration() -> dict[str, Any]:
     return {
         "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
         "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.deploy.lost-worker-timeout": f"{LOST_WORKER_SECONDS} s",
         "distributed.nanny.pre-spawn-environ": environment,
     }
 
@@ -113,11 +133,13 @@ def _stop_at_once(started: LocalCluster) -> None:
             psutil.Process(nanny.pid).kill()
 
 
-def _ask(started: Any, jobs: SlurmJobs) -> None:
-    if jobs.minimum == jobs.maximum:
-        started.scale(jobs.maximum)
-    else:
+def _asked(started: Any, jobs: SlurmJobs) -> Callable[[], None]:
+    """Asks Slurm for jobs; returns how to ask for those that have ended, as at their walltime."""
+    if jobs.minimum < jobs.maximum:
         started.adapt(minimum=jobs.minimum, maximum=jobs.maximum)
+        return lambda: None
+    started.scale(jobs.maximum)
+    return partial(started.scale, jobs.maximum)
 
 
 def _named(url: str, tls: Tls) -> Security:

@@ -5,12 +5,12 @@ import uuid
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from distributed import CancelledError, Client, Future, KilledWorker, wait
+from distributed import CancelledError, Future, KilledWorker, wait
 
 from experiments.chunk_store import ChunkStore
 from experiments.chunks import Chunk
 from experiments.cluster import Cluster
-from experiments.cluster_client import connected
+from experiments.cluster_client import Connection, connected
 from experiments.cluster_shares import Shares
 from experiments.cluster_slurm import SlurmJobs
 from experiments.cluster_worker import OtherConditionsError, arithmetic, check, conditions, work
@@ -32,8 +32,8 @@ def on_cluster(cluster: Cluster) -> Compute:
     def compute(chunks: Sequence[Chunk], store: ChunkStore, note: Note) -> Results:
         if not chunks:
             return
-        with connected(cluster) as client:
-            pool = _Pool(client, cluster, store, note)
+        with connected(cluster) as connection:
+            pool = _Pool(connection, cluster, store, note)
             suspects = []
             for chunk, found in pool.computed(chunks):
                 if isinstance(found, KilledWorker):
@@ -59,8 +59,11 @@ Answer = bytes | Failure | KilledWorker
 class _Pool:
     """The workers of one sweep; counts them and says what becomes of them."""
 
-    def __init__(self, client: Client, cluster: Cluster, store: ChunkStore, note: Note) -> None:
-        self._client = client
+    def __init__(
+        self, connection: Connection, cluster: Cluster, store: ChunkStore, note: Note
+    ) -> None:
+        self._client = connection.client
+        self._refill = connection.refill
         self._place = cluster.place
         self._store = store
         self._note = note
@@ -70,7 +73,7 @@ class _Pool:
         self._workers: dict[str, int] = {}
         self._since: float | None = None  # there has been no worker
         note(f"computing with {self._place}")
-        checked: Any = client.run(check, self._wanted, on_error="return")
+        checked: Any = self._client.run(check, self._wanted, on_error="return")
         for error in checked.values():
             if error is not None:
                 raise self._refused(error)
@@ -112,7 +115,7 @@ class _Pool:
         return 0
 
     def _look(self) -> None:
-        """Counts the workers; says which have gone."""
+        """Counts the workers, says which have gone, sees to their successors."""
         try:
             found: Any = self._client.nthreads()
         except (OSError, RuntimeError, CancelledError) as error:
@@ -120,6 +123,7 @@ class _Pool:
         for address in self._workers.keys() - found.keys():
             self._note(f"the worker {address} is gone; others take up what it had.")
         self._workers = dict(found)
+        self._refill()
         if found:
             self._since = None
         else:

@@ -58,7 +58,7 @@ def test_rotation_does_not_change_gradient_descent():
     np.testing.assert_allclose(rotated.loss, plain_loop(STEPS, 0.7), rtol=ROTATION)
 
 
-@pytest.mark.parametrize("grid", [3, 300])
+@pytest.mark.parametrize("grid", [pytest.param(3, marks=pytest.mark.slow), 300])
 def test_another_horizon_rate_batch_or_seed_does_not_compile_again(grid):
     problem = least_squares(PROBLEM, 2)
     keys = jax.random.split(jax.random.key(0), 3)
