@@ -26,7 +26,7 @@ def many_mode_nodes(sizes: np.ndarray, points_per_block: int) -> tuple[np.ndarra
     full, full_weights = range_nodes(1, 2 ** int(octave.max()) - 1, points_per_block)
     block = np.frexp(full)[1] - 1
     first = np.exp2(octave)
-    last, last_weights = _last_octaves(sizes - first + 1, points_per_block)
+    last, last_weights = many_gram_rules(sizes - first + 1, points_per_block)
     width = full.size + points_per_block
     spare = -width % NODES_PER_CLASS
     index = np.empty((sizes.size, width + spare))
@@ -39,8 +39,20 @@ def many_mode_nodes(sizes: np.ndarray, points_per_block: int) -> tuple[np.ndarra
     return index, weights
 
 
-def _last_octaves(counts: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gram rules for several counts of integers, centred on zero, [U, points] each."""
+def many_gram_rules(counts: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss rules for the counting measures on several counts of integers centred on zero.
+
+    Args:
+        counts: M >= 1, whole numbers, [U].
+        points: n >= 2.
+
+    Returns:
+        Nodes and weights, [U, n] each; of n > M nodes the spare ones have weight zero.
+
+    Kind: exact (for polynomials of degree < 2n, and for anything where M <= n).
+    Valid: M >= 1.
+    Source: as `theory.spectrum.gram_rule`, for all counts together.
+    """
     k = np.arange(1, points, dtype=float)
     ratio = np.minimum(k / counts[:, None], 1.0)
     off_diagonal = np.sqrt((1.0 - ratio**2) / (4.0 * (4.0 - 1.0 / k**2)))
