@@ -39,7 +39,7 @@ class Connection:
     """
 
     client: Client
-    refill: Callable[[], None] = lambda: None
+    refill: Callable[[], object] = lambda: None
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _stop_at_once(started: LocalCluster) -> None:
             psutil.Process(nanny.pid).kill()
 
 
-def _asked(started: Any, jobs: SlurmJobs) -> Callable[[], None]:
+def _asked(started: Any, jobs: SlurmJobs) -> Callable[[], object]:
     """Asks Slurm for jobs; returns how to ask for those that have ended, as at their walltime."""
     if jobs.minimum < jobs.maximum:
         started.adapt(minimum=jobs.minimum, maximum=jobs.maximum)
