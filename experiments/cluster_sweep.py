@@ -88,18 +88,18 @@ class _Pool:
                 for worker in self._idle([worker for _, worker in out.values()]):
                     chunk = shares.take(worker)
                     if chunk is not None:
-                        out[self._submit(chunk, worker)] = chunk, worker
+                        # Dask gives it to an idle worker, and only this one is. Named in the task,
+                        # a worker that dies would leave it waiting for its return.
+                        out[self._submit(chunk)] = chunk, worker
                 for future in self._done(list(out)):
                     yield out.pop(future)[0], self._answer(future)
                 self._look()
         finally:
             self._client.cancel(list(out))
 
-    def _submit(self, chunk: Chunk, worker: str) -> Future:
+    def _submit(self, chunk: Chunk) -> Future:
         key = f"{chunk.key}-{self._run}-{uuid.uuid4().hex[:8]}"
-        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
-        arguments = (chunk, self._store, self._wanted)
-        return self._client.submit(work, *arguments, key=key, pure=False, **where)
+        return self._client.submit(work, chunk, self._store, self._wanted, key=key, pure=False)
 
     def _idle(self, busy: Sequence[str]) -> list[str]:
         """Workers that could begin a chunk, each as often; those that Slurm has yet to send: ""."""

@@ -18,7 +18,7 @@ import pytest
 from experiments import cli, cluster, studies
 from experiments.chunk_store import ChunkStore
 from experiments.chunks import Chunk
-from experiments.cluster import SchedulerAddress, parse_cluster
+from experiments.cluster import SchedulerAddress, Tls, parse_cluster
 from experiments.cluster_shares import Shares
 from experiments.cluster_slurm import read_slurm_jobs, slurm_cluster
 from experiments.errors import UserError
@@ -464,12 +464,9 @@ kill -- "-$1" && echo "$1" >> "$0.log"
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
-@pytest.mark.parametrize("count", ["workers = 2", "minimum = 0\nmaximum = 2"])
-def test_jobs_handed_to_a_stand_in_for_slurm_give_the_bits_of_one_process(
-    tmp_path, folder, monkeypatch, count
-):
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A folder with commands that pass for those of Slurm; jobs run at once, on this machine."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
@@ -477,11 +474,35 @@ def test_jobs_handed_to_a_stand_in_for_slurm_give_the_bits_of_one_process(
         (bin_folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
-    file = tmp_path / "slurm.toml"
+    return bin_folder
+
+
+def jobs_file(folder, count):
+    file = folder / "slurm.toml"
     file.write_text(f'{count}\nmemory = "2GB"\nscheduler_options = {{host = "127.0.0.1"}}\n')
-    assert digest(run(tmp_path / "results", str(file))[0]) == EXPECTED
-    cancelled = (bin_folder / "scancel.log").read_text().split()
-    assert len(cancelled) == len(list(bin_folder.glob("sbatch.*.job")))
+    return str(file)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
+@pytest.mark.parametrize("count", ["workers = 2", "minimum = 0\nmaximum = 2"])
+def test_jobs_handed_to_a_stand_in_for_slurm_give_the_bits_of_one_process(
+    tmp_path, folder, stand_in, count
+):
+    assert digest(run(tmp_path / "results", jobs_file(tmp_path, count))[0]) == EXPECTED
+    cancelled = (stand_in / "scancel.log").read_text().split()
+    assert len(cancelled) == len(list(stand_in.glob("sbatch.*.job")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
+def test_a_job_that_ends_early_is_followed_by_another(tmp_path, folder, stand_in, monkeypatch):
+    monkeypatch.setattr(cluster_client, "LOST_WORKER_SECONDS", 0.5)
+    (folder / "end job 3").touch()
+    notes = Notes()
+    assert digest(run(tmp_path / "r", jobs_file(tmp_path, "workers = 1"), notes)[0]) == EXPECTED
+    assert len(list(stand_in.glob("sbatch.*.job"))) == 2
+    assert [line for line in notes.lines if "no worker is there; waiting for 1 worker" in line]
 
 
 def kill_workers(folder, moments, kills, over):
@@ -600,6 +621,30 @@ def certificates(tmp_path):
     openssl(tmp_path, "x509", "-req", "-in", "all.csr", *signed, "-out", "all.pem")
     names = {"--tls-ca-file": "ca.pem", "--tls-cert": "all.pem", "--tls-key": "all.key"}
     return [word for flag, name in names.items() for word in (flag, str(tmp_path / name))]
+
+
+@pytest.mark.slow
+def test_workers_of_this_machine_and_jobs_of_slurm_take_certificates(
+    tmp_path, folder, certificates, monkeypatch
+):
+    tls, heard, client = Tls(*certificates[1::2]), [], cluster_client.Client
+
+    def spy(address, **options):
+        heard.append(address.scheduler_address)
+        return client(address, **options)
+
+    monkeypatch.setattr(cluster_client, "Client", spy)
+    compute = parse_cluster("local:2", tls).computation()
+    found = run_study(STUDY, CONFIG, tmp_path / "results", Progress(), compute=compute)[0]
+    assert digest(found) == EXPECTED
+    assert heard[0].startswith("tls://127.0.0.1:")
+    file = tmp_path / "slurm.toml"
+    file.write_text(SLURM)
+    with slurm_cluster(read_slurm_jobs(file), cluster_client._security(tls)) as started:
+        command = started.job_script().splitlines()[-1]
+    assert "dask_worker tls://127.0.0.1:" in command
+    for option in ("--tls-ca-file", "--tls-cert", "--tls-key"):
+        assert f"{option} {tmp_path}" in command
 
 
 @pytest.mark.slow

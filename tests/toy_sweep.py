@@ -50,6 +50,9 @@ def trouble_of_a_worker(place):
     time.sleep(0.5 * (folder / "slowly").exists())
     if (folder / f"raise {place}").exists():
         raise RuntimeError(f"no number {place}")
+    if (folder / f"end job {place}").exists():
+        (folder / f"end job {place}").unlink()
+        os.killpg(os.getpgid(0), signal.SIGKILL)
     once = folder / f"kill once {place}"
     if once.exists() or (folder / f"kill {place}").exists():
         once.unlink(missing_ok=True)
