@@ -58,7 +58,9 @@ def test_constraints_pin_versions_and_name_no_address():
 
 def requirements():
     """What the environment is asked to hold."""
-    lines = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    project = PROJECT["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
+    lines += PROJECT["dependency-groups"]["dev"]
     return [Requirement(line) for line in lines]
 
 
