@@ -13,7 +13,7 @@ from theory.linear_methods import gd
 from theory.problem import power_law
 from theory.sgd import critical_learning_rate, sgd
 from theory.sgd_batch import gd_curves, sgd_curves
-from theory.spectrum import mode_nodes
+from theory.spectrum import compress, mode_nodes
 
 from .test_theory_sgd import recursion
 from .tolerances import EIGHT_POINTS, REFERENCE, SAME_MATHS
@@ -64,6 +64,18 @@ def test_most_curves_are_as_exact_as_a_single_one():
         for row, single in enumerate(one_by_one(configurations, steps))
     ]
     assert np.median(errors) < REFERENCE
+
+
+def test_steep_spectra_are_as_exact():
+    a, b = np.array([5.4, 8.1, 9.7]), np.array([1.25, 1.65, 11.0])
+    numbers = a, b, 1e9, np.array([0.12, 0.1, 0.5]), np.array([0.32, 0.3, 0.2]), 4.0
+    steps = np.array([32.0, 1e6, 1e11, 1e12])
+    curves = sgd_curves(*numbers, steps)
+    for row in range(a.size):
+        # Half as many points again leave no quadrature error to speak of.
+        spectrum = compress(power_law(a[row], b[row], 1e9, numbers[3][row]), 24)
+        single = sgd(spectrum, numbers[4][row], 4.0, steps)
+        np.testing.assert_allclose(curves.total[row], single.total, rtol=CONTOUR)
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.5, 0.99])

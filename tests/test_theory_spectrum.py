@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from theory.gram_rules import gram_rule
 from theory.linear_methods import gd
 from theory.problem import eigenvalues, energies, mode_index, power_law
 from theory.spectrum import (
@@ -17,7 +18,6 @@ from theory.spectrum import (
     as_spectrum,
     compress,
     explicit_spectrum,
-    gram_rule,
     mode_nodes,
     mode_sum,
 )

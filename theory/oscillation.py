@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.checks import check_float64, is_traced
+from theory.gram_rules import gram_rule
 from theory.problem import PowerLawQuadratic, eigenvalues, energies
-from theory.spectrum import POINTS_PER_BLOCK, Spectrum, approximation_error, as_spectrum, gram_rule
+from theory.spectrum import POINTS_PER_BLOCK, Spectrum, approximation_error, as_spectrum
 
 # Of p_T; the loss has p_T^2, so eight radians of half-width: 16 points integrate that to 2e-17.
 RADIANS_PER_PIECE = 4.0

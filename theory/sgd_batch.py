@@ -23,9 +23,8 @@ from theory.contours import FIRST_STEPS, contours
 from theory.curve_chunk import LANES, Configurations, chunk_curves, diagonalised_noise
 from theory.decomposition import Decomposition
 from theory.problem import MAX_SIZE
+from theory.spectrum import POINTS_PER_BLOCK
 
-# Twelve points an octave: quadrature below 1e-11 of the loss (16, the default of one curve, 1e-15).
-POINTS_PER_BLOCK = 12
 # Configurations in one call of compiled code, by contours and by diagonalisation.
 CHUNK, FEW = 1024, 16
 # Counts of horizons are rounded up to a multiple of this: similar ones share compiled code.
@@ -107,7 +106,7 @@ def gd_curves(
         TypeError: if an argument is not numeric.
         ValueError: if an argument is outside its domain or its shape does not fit.
 
-    Kind: exact to quadrature error (1e-11 of the loss).
+    Kind: exact to quadrature error, see `theory.spectrum.mode_nodes`.
     Valid: every T.
     Source: derived; residual polynomial (1 - eta lam)^T, as `theory.linear_methods.gd`.
     """

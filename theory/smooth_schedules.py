@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.accelerated import check_whole_steps
-from theory.batch_nodes import many_gram_rules
 from theory.checks import Real, check_real
 from theory.decomposition import Decomposition
+from theory.gram_rules import gram_rules
 from theory.problem import PowerLawQuadratic
 from theory.schedules import Schedule
 from theory.segmented_descent import segmented_sgd
@@ -69,7 +69,7 @@ def constant_pieces(
         cuts = np.union1d(cuts, (cuts[:-1] + cuts[1:]) // 2)
     lengths = np.diff(cuts).astype(float)
     middle = (cuts[:-1] + cuts[1:] - 1) / 2
-    offset, weight = many_gram_rules(lengths, POINTS_PER_PIECE)
+    offset, weight = gram_rules(lengths, POINTS_PER_PIECE)
     shape = np.asarray(schedule(jnp.asarray((middle[:, None] + offset) / total)))
     rates = float(np.asarray(learning_rate)) * np.sum(weight * shape, axis=1) / lengths
     return rates, lengths

@@ -24,6 +24,7 @@ import numpy as np
 from jax.scipy.special import zeta
 
 from theory.checks import Real, check_float64, check_real
+from theory.gram_rules import gram_rule
 from theory.problem import MAX_SIZE, PowerLawQuadratic, eigenvalues, energies
 
 POINTS_PER_BLOCK = 16
@@ -59,37 +60,6 @@ class Spectrum:
     def irreducible(self) -> jax.Array:
         """Loss that no model of this family can remove, sigma^2/2."""
         return self.noise_variance / 2
-
-
-def gram_rule(count: int, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss rule for the counting measure on `count` consecutive integers centred on zero.
-
-    Args:
-        count: M >= 1, number of integers.
-        points: n, 1 <= n <= M.
-
-    Returns:
-        Nodes [n] in (-M/2, M/2), ascending, and positive weights [n] that sum to M.
-
-    Raises:
-        ValueError: if `points` is not in 1..`count`.
-
-    Kind: exact (for polynomials of degree < 2n).
-    Valid: 1 <= n <= M.
-    Source: recurrence of the Gram polynomials, Gautschi 2004, Orthogonal Polynomials, table 1.2;
-        nodes and weights by Golub and Welsch 1969.
-    """
-    check_real("points", points, at_least=1, at_most=count)
-    k = np.arange(1, points, dtype=float)
-    # Scaled by M so that nothing overflows or loses digits when M is 1e15.
-    off_diagonal = np.sqrt((1.0 - (k / count) ** 2) / (4.0 * (4.0 - 1.0 / k**2)))
-    jacobi = np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
-    nodes, vectors = np.linalg.eigh(jacobi)
-    # The measure is symmetric; imposing it removes the solver's rounding.
-    nodes = (nodes - nodes[::-1]) / 2
-    weights = vectors[0] ** 2
-    weights = (weights + weights[::-1]) / 2
-    return nodes * count, weights / weights.sum() * count
 
 
 @lru_cache(maxsize=256)
