@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.roofline import best_seconds, roofline_rows
+from benchmarks.roofline import roofline_rows
+from benchmarks.rows import best_seconds, row
 from simulate.optimizers import sgd
 from simulate.problems import DiagonalQuadratic, diagonal_quadratic
 from simulate.sweep import sweep
@@ -52,7 +53,7 @@ def _large(size: int, horizon: int, repeats: int) -> dict[str, Any]:
     np.testing.assert_allclose(ours(), peer(), rtol=2e-3)
     what = f"GD, {horizon} steps, against a NumPy in-place loop"
     here, there = best_seconds([ours, peer], repeats)
-    return _row(what, size, here, there, NUMPY_TARGET)
+    return row(what, size, here, there, NUMPY_TARGET)
 
 
 def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> list[dict[str, Any]]:
@@ -79,14 +80,14 @@ def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> list[d
     of_steps = python * configurations * horizon / PEER_STEPS
     what = f"{configurations:,} learning rates, {horizon:,} steps, against"
     return [
-        _row(
+        row(
             f"{what} a Python loop over a jitted step (from {PEER_STEPS:,} steps of one)",
             size,
             here,
             of_steps,
             STEP_TARGET,
         ),
-        _row(
+        row(
             f"{what} jitted runs one after the other (from {PEER_RUNS} of them)",
             size,
             here,
@@ -141,21 +142,9 @@ def jitted_run(problem: DiagonalQuadratic, steps: jax.Array, rate: jax.Array) ->
     return lax.scan(advance, (problem.init(), jnp.zeros_like(steps[0])), steps)[1]
 
 
-def _row(what: str, size: int, ours: float, peer: float, target: float) -> dict[str, Any]:
-    return {
-        "what": what,
-        "size": size,
-        "ours_seconds": ours,
-        "peer_seconds": peer,
-        "ratio": peer / ours,
-        "target": target,
-        "roofline": None,
-    }
-
-
 if __name__ == "__main__":
-    for row in engine_rows():
+    for found in engine_rows():
         print(
-            f"{row['what']}, N = {row['size']}: {row['ours_seconds']:.4f} s against "
-            f"{row['peer_seconds']:.4f} s, {row['ratio']:.2f}x (target {row['target']})"
+            f"{found['what']}, N = {found['size']}: {found['ours_seconds']:.4f} s against "
+            f"{found['peer_seconds']:.4f} s, {found['ratio']:.2f}x (target {found['target']})"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import huber, logsumexp
 
+from benchmarks.rows import row
 from theory.fit_resampling import bootstrap_form
 from theory.fit_uncertainty import bootstrap
 from theory.fitting import fit_chinchilla, runs
@@ -86,16 +87,6 @@ def fitting_rows() -> list[dict]:
     # The value of 40 of the peer's starts: all 4,500 reach the optimum to seven digits at best.
     told = f"objective {fit.objective:.9e}, best of the peer's 40: {best:.9e}"
     usual = f"(peer: 4,500 L-BFGS-B starts, 40 timed and scaled up); {told}"
-
-    def row(what: str, cells: str, ours: float, peer: float, target: float) -> dict:
-        return {
-            "what": what,
-            "size": cells,
-            "ours_seconds": ours,
-            "peer_seconds": peer,
-            "ratio": peer / ours,
-            "target": target,
-        }
 
     return [
         row(f"Chinchilla fit, 256 starts, compiled {usual}", "240 runs", again, peer, 100.0),

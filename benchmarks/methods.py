@@ -6,17 +6,16 @@ compiled loop each, on the same arrays. The engine itself, which keeps element-w
 is in `benchmarks.roofline`.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 
+from benchmarks.rows import best_seconds, row
 from simulate.adaptive import adam, lion
 from simulate.lmo import muon, normalized_sgd, scion_hidden, signum
 from simulate.optimizers import sgd
@@ -136,19 +135,6 @@ def _row(
     target: float,
     repeats: int,
 ) -> dict[str, Any]:
-    best = [np.inf, np.inf]
-    for repeat in range(repeats + 1):
-        for which, loop in enumerate(loops):
-            start = time.perf_counter()
-            jax.block_until_ready(loop(gradient))
-            if repeat > 0:  # the first one compiles
-                best[which] = min(best[which], (time.perf_counter() - start) / count)
-    return {
-        "what": what,
-        "size": gradient.size,
-        "ours_seconds": best[0],
-        "peer_seconds": best[1],
-        "ratio": best[1] / best[0],
-        "target": 1 / target,
-        "roofline": best[1] / best[0],
-    }
+    calls = [lambda loop=loop: jax.block_until_ready(loop(gradient)) for loop in loops]
+    ours, peer = (seconds / count for seconds in best_seconds(calls, repeats))
+    return row(what, gradient.size, ours, peer, 1 / target, is_roofline=True)

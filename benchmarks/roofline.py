@@ -11,8 +11,6 @@ signs) the roofline does not count. Gradient descent takes two steps in register
 roofline does not: its fraction may pass one.
 """
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.rows import best_seconds, row
 from simulate.adaptive import adam, lion
 from simulate.blocks import COMPILER_OPTIONS
 from simulate.least_squares import least_squares
@@ -70,21 +69,23 @@ def _streams(
     problem = diagonal_quadratic(power_law(1.5, 1.8, size), jnp.float32)
     steps = record_steps(horizon, 30)
     count = size * horizon
+    passes = max(4, count // OUT_OF_CACHE // 8)
     calls = [
         lambda: np.asarray(simulate(problem, method, steps, **numbers).loss),
         *(partial(stream_in_cache, width, count, buffers) for width in IN_CACHE),
-        partial(stream_memory, OUT_OF_CACHE, max(4, count // OUT_OF_CACHE // 8), buffers),
+        partial(stream_memory, OUT_OF_CACHE, passes, buffers),
     ]
     ours, *cached, memory = best_seconds(calls, repeats)
-    memory *= count / (OUT_OF_CACHE * max(4, count // OUT_OF_CACHE // 8))
+    memory *= count / (OUT_OF_CACHE * passes)
     where = ("in cache", min(cached), CACHE_TARGET), ("from memory", memory, None)
     return [
-        roofline_row(
+        row(
             f"{name}, {horizon:,} steps, against streaming its arrays {place}",
             size,
             ours,
             peer,
             target,
+            is_roofline=True,
         )
         for place, peer, target in where
     ]
@@ -102,7 +103,7 @@ def _draws(size: int, repeats: int) -> dict[str, Any]:
         repeats,
     )
     what = f"SGD on least squares, {horizon:,} steps, against its random draws alone"
-    return roofline_row(what, size, ours, peer, DRAWS_TARGET)
+    return row(what, size, ours, peer, DRAWS_TARGET, is_roofline=True)
 
 
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
@@ -164,36 +165,10 @@ def bare_draws(key: jax.Array, passes: jax.Array, batch: jax.Array, size: int) -
     jax.block_until_ready(_draw(key, passes, batch, size))
 
 
-def best_seconds(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
-    """Least wall time of each call, taken in turn; a first round compiles."""
-    best = [np.inf] * len(calls)
-    for repeat in range(repeats + 1):
-        for which, call in enumerate(calls):
-            start = time.perf_counter()
-            call()
-            if repeat > 0:
-                best[which] = min(best[which], time.perf_counter() - start)
-    return best
-
-
-def roofline_row(
-    what: str, size: int, ours: float, peer: float, target: float | None
-) -> dict[str, Any]:
-    """A row whose peer is a roofline."""
-    return {
-        "what": what,
-        "size": size,
-        "ours_seconds": ours,
-        "peer_seconds": peer,
-        "ratio": peer / ours,
-        "target": target,
-        "roofline": peer / ours,
-    }
-
-
 if __name__ == "__main__":
-    for row in roofline_rows():
+    for found in roofline_rows():
         print(
-            f"{row['what']}, N = {row['size']}: {row['ours_seconds']:.4f} s, roofline "
-            f"{row['peer_seconds']:.4f} s, fraction {row['roofline']:.2f} (target {row['target']})"
+            f"{found['what']}, N = {found['size']}: {found['ours_seconds']:.4f} s, roofline "
+            f"{found['peer_seconds']:.4f} s, fraction {found['roofline']:.2f} "
+            f"(target {found['target']})"
         )

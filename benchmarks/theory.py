@@ -2,24 +2,17 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.rows import best_seconds, row
 from theory.linear_methods import gd
 from theory.problem import power_law
 from theory.sgd import sgd
-
-
-def seconds(call: Callable[[], object], repeats: int = 5) -> float:
-    """Best wall time of a call, after one that compiles."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+from theory.sgd_batch import sgd_curves
 
 
 def stepping_seconds(size: int, steps: int) -> float:
@@ -35,47 +28,36 @@ def stepping_seconds(size: int, steps: int) -> float:
     return time.perf_counter() - start
 
 
-def theory_rows() -> list[dict]:
+def theory_rows(repeats: int = 5) -> list[dict[str, Any]]:
     """One row a claim about speed; `ratio` is peer over ours, `target` what it must reach."""
+
+    def seconds(call: Callable[[], object]) -> float:
+        return best_seconds([lambda: jax.block_until_ready(call())], repeats)[0]
+
     rows = []
     for size in (1e6, 1e9, 1e12, 1e15):
         problem = power_law(1.5, 1.8, size)
         for steps in (1e6, 1e12):
-            ours = seconds(lambda: jax.block_until_ready(sgd(problem, 0.3, 4, steps)))  # noqa: B023
-            rows.append(
-                {
-                    "what": f"exact SGD loss, T = {steps:.0e} (peer: the 100 ms allowed)",
-                    "size": f"N = {size:.0e}",
-                    "ours_seconds": ours,
-                    "peer_seconds": 0.1,
-                    "ratio": 0.1 / ours,
-                    "target": 1.0 if size == 1e12 else None,
-                }
-            )
+            what = f"exact SGD loss, T = {steps:.0e} (peer: the 100 ms allowed)"
+            ours = seconds(partial(sgd, problem, 0.3, 4, steps))
+            rows.append(row(what, f"N = {size:.0e}", ours, 0.1, 1.0 if size == 1e12 else None))
     problem, steps = power_law(1.5, 1.8, 1e6), 100
     peer = stepping_seconds(10**6, steps) * 1e6 / steps
-    ours = seconds(lambda: jax.block_until_ready(sgd(problem, 0.3, 4, 1e6)))
-    rows.append(
-        {
-            "what": "exact SGD loss, T = 1e6 (peer: NumPy recursion, 100 steps scaled up)",
-            "size": "N = 1e6",
-            "ours_seconds": ours,
-            "peer_seconds": peer,
-            "ratio": peer / ours,
-            "target": None,
-        }
-    )
-    grid = np.geomspace(1, 1e12, 100)
-    problem = power_law(1.5, 1.8, 1e12)
-    ours = seconds(lambda: jax.block_until_ready(gd(problem, 0.5, grid)))
-    rows.append(
-        {
-            "what": "exact GD curve, 100 horizons",
-            "size": "N = 1e12",
-            "ours_seconds": ours,
-            "peer_seconds": None,
-            "ratio": None,
-            "target": None,
-        }
-    )
-    return rows
+    what = "exact SGD loss, T = 1e6 (peer: NumPy recursion, 100 steps scaled up)"
+    rows.append(row(what, "N = 1e6", seconds(partial(sgd, problem, 0.3, 4, 1e6)), peer))
+    grid, problem = np.geomspace(1, 1e12, 100), power_law(1.5, 1.8, 1e12)
+    ours = seconds(partial(gd, problem, 0.5, grid))
+    rows.append(row("exact GD curve, 100 horizons", "N = 1e12", ours))
+    return [*rows, _many_curves()]
+
+
+def _many_curves() -> dict[str, Any]:
+    """Curves of random configurations, compiled before; the peer is what a million may take."""
+    rng, count = np.random.default_rng(0), 100_000
+    capacity, source = rng.uniform(0.6, 2.5, count), rng.uniform(1.05, 3.0, count)
+    noise, rate = rng.uniform(0.0, 1.0, count), rng.uniform(0.02, 0.5, count)
+    batch, steps = np.exp(rng.uniform(0.0, 4.0, count)), np.round(np.geomspace(1, 1e9, 20))
+    call = partial(sgd_curves, capacity, source, 1e9, noise, rate, batch, steps)
+    (ours,) = best_seconds([lambda: jax.block_until_ready(call().noise)], 1)
+    what = f"{count:,} exact SGD curves, 20 horizons each (peer: the 2 minutes allowed a million)"
+    return row(what, "N = 1e9", ours, 120.0 * count / 1e6, 1.0)
