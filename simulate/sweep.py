@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from simulate.blocks import COMPILER_OPTIONS
 from simulate.devices import (
     Shares,
     check_same,
@@ -174,7 +175,11 @@ def _whole(runs: list[Trajectory], blocks: Blocks) -> Trajectory:
     return jax.tree.map(join, *runs)
 
 
-@partial(jax.jit, static_argnames=["optimizer", "observe", "by_blocks"])
+@partial(
+    jax.jit,
+    static_argnames=["optimizer", "observe", "by_blocks"],
+    compiler_options=COMPILER_OPTIONS,
+)
 def _sweep(
     problem: Any,
     optimizer: OptimizerFactory,
