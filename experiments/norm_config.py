@@ -12,8 +12,7 @@ import numpy as np
 
 from simulate.grouped import GroupedMethod, layered_adamw, layered_signum, muon_adamw, scion
 from simulate.language import read_bytes
-from simulate.networks import check_whole
-from theory.checks import check_choice, check_real
+from theory.checks import check_choice, check_real, check_whole
 
 REFERENCE_WIDTH = 32  # where the windows of rates were placed
 LEAST_STEPS = 8  # shorter budgets are left out
@@ -194,9 +193,8 @@ def check_config(config: NormRunsConfig) -> None:
     if len({config.width, *config.widths}) <= len(config.widths):
         raise ValueError(f"`widths` must differ from each other and from {config.width}.")
     for name in ("vocabulary", "context", "depth", "width", "evaluation", "seeds", "variant_seeds"):
-        check_whole(**{name: getattr(config, name)})
-    for width in config.widths:
-        check_whole(widths=width)
+        check_whole(name, getattr(config, name), at_least=1)
+    check_whole("widths", config.widths, at_least=1)
     check_real("seeds", config.seeds, at_least=2)
     check_real("margin", config.margin, at_least=0.5)
     check_real("weight_decay", config.weight_decay, above=0.0)

@@ -141,18 +141,22 @@ def mean_gain(dataset: xr.Dataset, part: str = "gain") -> xr.DataArray:
     return xr.apply_ufunc(np.exp, log.mean(dim="layer"))
 
 
+def later_layers(here: xr.Dataset) -> xr.Dataset:
+    """A, B and C at the linear layers behind the first, whose input carries nothing."""
+    there = here[["carried", "new", "cross"]].sel(bits=BITS)
+    return there.isel(stage=(here.stage_name == "linear").values).isel(stage=slice(1, None))
+
+
 def carried_share(here: xr.Dataset) -> float:
     """Share of the linear layers behind the first where A exceeds B and |C|."""
-    there = here.sel(bits=BITS).isel(stage=(here.stage_name == "linear").values)
-    behind = there.isel(stage=slice(1, None))
+    behind = later_layers(here)
     largest = (behind.carried > behind.new) & (behind.carried > abs(behind.cross))
     return float(largest.where(behind.carried.notnull()).mean())
 
 
 def carried_ratio(here: xr.Dataset) -> float:
     """Median of A / (B + |C|) over the linear layers behind the first."""
-    there = here.sel(bits=BITS).isel(stage=(here.stage_name == "linear").values)
-    behind = there.isel(stage=slice(1, None))
+    behind = later_layers(here)
     return float((behind.carried / (behind.new + abs(behind.cross))).median())
 
 

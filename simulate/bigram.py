@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from simulate.problems import block_sum
 from simulate.text import BigramCounts
-from theory.checks import check_real
+from theory.checks import check_real, check_whole
 
 
 @partial(
@@ -106,9 +106,7 @@ def bigram(counts: BigramCounts, dtype: DTypeLike = float, batch_size: int | Non
         ValueError: if `batch_size` is not a positive whole number.
     """
     if batch_size is not None:
-        check_real("batch_size", batch_size, at_least=1)
-        if int(batch_size) != batch_size:
-            raise ValueError(f"`batch_size` must be a whole number, got {batch_size}.")
+        check_whole("batch_size", batch_size, at_least=1)
     size = counts.vocabulary
     pairs = np.zeros(size * size)
     pairs[counts.pair] = counts.block.sum(axis=0)

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from simulate.rendezvous import gather_hosts, meet_host, split_address
-from theory.checks import check_real
+from theory.checks import check_real, check_whole
 
 CONFIGURATIONS = "configurations"
 MODES = "modes"
@@ -89,12 +89,8 @@ def join_hosts(
             f"{coordinator!r}, {processes!r} and {index!r}."
         )
     host, port = split_address(coordinator)
-    check_real("processes", processes, at_least=1)
-    check_real("index", index, at_least=0, below=processes)
-    if processes != int(processes) or index != int(index):
-        raise ValueError(
-            f"`processes` and `index` must be whole numbers, got {processes} and {index}."
-        )
+    check_whole("processes", processes, at_least=1)
+    check_whole("index", index, at_most=processes - 1)
     own = host if bind is None else bind
     if index == 0:
         gather_hosts(own, port, processes, timeout)

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from simulate.text import DEFAULT_MAX_BYTES, text_files
-from theory.checks import check_real
-from theory.rounding import check_whole
+from theory.checks import check_real, check_whole
 
 # Every byte belongs to exactly one piece.
 PIECE = re.compile(rb" ?[A-Za-z_]+| ?[0-9]+|\s+|[^A-Za-z_0-9\s]+")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from simulate.problems import block_sum, diagonal_quadratic
-from theory.checks import check_choice, check_real
+from theory.checks import check_choice, check_real, check_whole
 from theory.problem import PowerLawQuadratic, mode_index
 
 ALIGNMENTS = ("aligned", "turned", "crossed")
@@ -209,9 +209,7 @@ def matrix_least_squares(
     Raises:
         ValueError: if an argument is outside its domain or `key` is missing.
     """
-    check_real("batch_size", batch_size, at_least=1)
-    if int(batch_size) != batch_size:
-        raise ValueError(f"`batch_size` must be a whole number, got {batch_size}.")
+    check_whole("batch_size", batch_size, at_least=1)
     arrays = _matrices(problem, left_share, rows, columns, alignment, key)
     left, right, target, floor, *roots = (array.astype(dtype) for array in arrays)
     return MatrixLeastSquares(left, right, target, floor, roots[0], roots[1], int(batch_size))

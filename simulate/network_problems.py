@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from simulate.networks import Network, check_whole
+from simulate.networks import Network, check_sizes
 from simulate.problems import diagonal_quadratic
 from theory.checks import check_real
 from theory.problem import PowerLawQuadratic
@@ -109,7 +109,7 @@ def regression(
     Raises:
         ValueError: if a number is outside its domain.
     """
-    check_whole(outputs=outputs, batch_size=batch_size, evaluation=evaluation)
+    check_sizes(outputs=outputs, batch_size=batch_size, evaluation=evaluation)
     dtype = jax.tree.leaves(network)[0].dtype
     quadratic = diagonal_quadratic(problem)
     teacher_key, design_key = jax.random.split(key)
@@ -208,7 +208,7 @@ def next_token(
     Raises:
         ValueError: if a number is outside its domain.
     """
-    check_whole(context=context, batch_size=batch_size, evaluation=evaluation, block=block)
+    check_sizes(context=context, batch_size=batch_size, evaluation=evaluation, block=block)
     check_real("context", context, below=block)
     count = len(tokens) // block
     if count < HELD_OUT:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from simulate.role_norms import ROLES, operator_norm
-from theory.checks import check_choice, check_real
+from theory.checks import check_choice, check_real, check_whole
 from theory.euclidean import normalize
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -26,16 +26,15 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 Stage: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
-def check_whole(**numbers: int) -> None:
+def check_sizes(**numbers: int) -> None:
     """Refuses what is not a whole number of at least 1.
 
     Raises:
+        TypeError: if one is no number.
         ValueError: naming the argument and its value.
     """
     for name, value in numbers.items():
-        check_real(name, value, at_least=1)
-        if value != int(value):
-            raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
+        check_whole(name, value, at_least=1)
 
 
 class Embedding(eqx.Module):
@@ -196,7 +195,7 @@ def deep_linear(
     Raises:
         ValueError: if a number is below its least.
     """
-    check_whole(inputs=inputs, width=width, outputs=outputs)
+    check_sizes(inputs=inputs, width=width, outputs=outputs)
     check_real("depth", depth, at_least=2)
     keys = jax.random.split(key, depth)
     sides = [inputs, *[width] * (depth - 1)]
@@ -231,7 +230,7 @@ def two_layer(
     Raises:
         ValueError: if a number is below 1 or the kind unknown.
     """
-    check_whole(inputs=inputs, width=width, outputs=outputs)
+    check_sizes(inputs=inputs, width=width, outputs=outputs)
     first, second = jax.random.split(key)
     hidden = Linear(semi_orthogonal(first, width, inputs, dtype))
     return Network((hidden, Activate(kind), _output(second, outputs, width, dtype)))
@@ -267,7 +266,7 @@ def language_model(
     Raises:
         ValueError: if a number is below its least or the kind unknown.
     """
-    check_whole(vocabulary=vocabulary, width=width, context=context, depth=depth)
+    check_sizes(vocabulary=vocabulary, width=width, context=context, depth=depth)
     first, last, *keys = jax.random.split(key, depth + 2)
     stages: list[Any] = [_embedding(first, width, vocabulary, dtype)]
     for place, hidden_key in enumerate(keys):

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 
 from simulate.networks import Linear, Network
 from simulate.problems import Problem
-from theory.checks import Real, check_choice, check_real
+from theory.checks import Real, check_choice, check_real, check_whole
 from theory.clipping import gaussian_clip, round_clipped
 from theory.hadamard import rotate
-from theory.rounding import MAX_BITS, check_whole, round_absmax, round_float, round_grid
+from theory.rounding import MAX_BITS, round_absmax, round_float, round_grid
 
 KINDS = ("absmax", "clipped", "float", "grid")
 # Of every kind but `grid`, the range of the width: bits, or stored bits of the significand.

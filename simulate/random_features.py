@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from simulate.problems import block_sum, diagonal_quadratic, first_modes
-from theory.checks import check_real
+from theory.checks import check_real, check_whole
 from theory.problem import PowerLawQuadratic, power_law
 
 MAX_ENTRIES = 2**28
@@ -105,9 +105,7 @@ def random_features(
     features = int(problem.size)
     check_real("total_size", total_size, at_least=features, at_most=MAX_ENTRIES / features)
     if batch_size is not None:
-        check_real("batch_size", batch_size, at_least=1)
-        if int(batch_size) != batch_size:
-            raise ValueError(f"`batch_size` must be a whole number, got {batch_size}.")
+        check_whole("batch_size", batch_size, at_least=1)
     modes = power_law(
         problem.capacity_exponent, problem.source_exponent, total_size, problem.noise_variance
     )

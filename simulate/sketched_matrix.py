@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from simulate.matrix_problems import MatrixLeastSquares, MatrixQuadratic
-from theory.checks import check_real
+from theory.checks import check_whole
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["whole", "left", "right"], meta_fields=[])
@@ -73,9 +73,7 @@ def sketched_matrix(
         ValueError: if `size` is outside its domain.
     """
     rows, columns = whole.target.shape
-    check_real("size", size, at_least=1, at_most=min(rows, columns))
-    if int(size) != size:
-        raise ValueError(f"`size` must be a whole number, got {size}.")
+    check_whole("size", size, at_least=1, at_most=min(rows, columns))
     left_key, right_key = jax.random.split(key)
     dtype, scale = whole.target.dtype, int(size) ** -0.5
     left = scale * jax.random.normal(left_key, (rows, int(size)), dtype)

@@ -21,7 +21,7 @@ from simulate.optimizers import OptimizerFactory
 from simulate.parallel import run_all
 from simulate.problems import Problem
 from simulate.stepping import Observer, recorded
-from theory.checks import Real, check_real
+from theory.checks import Real, check_real, check_whole
 
 DIVERGENCE_FACTOR = 1e6
 NEVER = -1
@@ -63,10 +63,8 @@ def record_steps(horizon: int, points: int = 50) -> np.ndarray:
     Raises:
         ValueError: if an argument is outside its domain.
     """
-    check_real("horizon", horizon, at_least=1)
+    check_whole("horizon", horizon, at_least=1)
     check_real("points", points, at_least=2)
-    if horizon != int(horizon):
-        raise ValueError(f"`horizon` must be a whole number, got {horizon!r}.")
     spaced = np.round(np.geomspace(1, horizon, points - 1)).astype(np.int64)
     return np.unique(np.concatenate([[0], spaced]))
 

@@ -90,6 +90,7 @@ from theory.problem import PowerLawQuadratic, power_law
 from theory.schedule_bounds import convex_bound_terms, tuned_convex_bound
 from theory.scheduled_descent import scheduled_gd, scheduled_sgd
 from theory.schedules import schedule_rates, tuned_sgd_exponents
+from theory.segmented_descent import segmented_sgd
 from theory.sgd import (
     critical_learning_rate,
     propagator,
@@ -113,6 +114,7 @@ from theory.sign_sgd import (
     sign_sgd,
     sign_sgd_plateau,
 )
+from theory.smooth_schedules import constant_pieces, smooth_sgd
 from theory.spectrum import (
     Spectrum,
     approximation_error,
@@ -158,6 +160,7 @@ __all__ = [
     "conditioning",
     "conjugate_gradients",
     "conjugate_gradients_exponent",
+    "constant_pieces",
     "convex_bound_terms",
     "critical_learning_rate",
     "dana",
@@ -212,6 +215,7 @@ __all__ = [
     "scheduled_gd",
     "scheduled_sgd",
     "scheduled_sign_descent",
+    "segmented_sgd",
     "sgd",
     "sgd_curves",
     "sgd_momentum",
@@ -221,6 +225,7 @@ __all__ = [
     "sign_floor",
     "sign_sgd",
     "sign_sgd_plateau",
+    "smooth_sgd",
     "spectral_descent",
     "stability_sum",
     "stationary_loss",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -56,6 +57,27 @@ def check_real(
         worst = array[~good].flat[0] if array.ndim else float(array)
         allowed = _describe_range(above, below, at_least, at_most)
         raise ValueError(f"`{name}` must be {allowed}, got {worst:g}.")
+
+
+def check_whole(name: str, value: Any, at_least: float = 0, at_most: float | None = None) -> None:
+    """Refuse what is not a whole number (or array of them) of the range.
+
+    Args:
+        name: the argument as the caller typed it.
+        value: scalar or array of any shape; of traced values the type alone is checked.
+        at_least: every entry must be at least this.
+        at_most: every entry must be at most this, if given.
+
+    Raises:
+        TypeError: if it is no number, naming the argument; neither truth values nor text are.
+        ValueError: naming the argument, its value and its range.
+    """
+    check_real(name, value, at_least=at_least, at_most=at_most)
+    array = value if is_traced(value) else np.asarray(value)
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
+    if not is_traced(value) and np.any(array != np.round(array)):
+        raise ValueError(f"`{name}` must be a whole number, got {value}.")
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:

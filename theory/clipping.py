@@ -13,8 +13,8 @@ from numpy.polynomial.legendre import leggauss
 from scipy.optimize import root_scalar
 from scipy.special import ndtr
 
-from theory.checks import Real, check_real, is_traced
-from theory.rounding import MAX_BITS, as_floating, check_whole, round_whole, whole_or_nan
+from theory.checks import Real, check_real, check_whole, is_traced
+from theory.rounding import MAX_BITS, as_floating, round_whole, whole_or_nan
 
 POINTS = 16  # of a Gauss rule on each cell, wide ones included
 

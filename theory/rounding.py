@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from theory.checks import Real, check_choice, check_real, is_traced
+from theory.checks import Real, check_choice, check_real, check_whole
 
 MAX_BITS = 16
 MAX_MANTISSA, MIN_EXPONENT, MAX_EXPONENT = 23, 2, 8
@@ -40,21 +39,6 @@ FLOAT16 = FloatFormat(10, 5)
 BFLOAT16 = FloatFormat(7, 8)
 FLOAT8_E5M2 = FloatFormat(2, 5)
 FLOAT8_E4M3 = FloatFormat(3, 4, finite=True)
-
-
-def check_whole(name: str, value: Real, at_least: int, at_most: int) -> None:
-    """Refuse what is not a whole number of the range; traced values need the type alone.
-
-    Raises:
-        TypeError: if it is no number, naming the argument; neither truth values nor text are.
-        ValueError: naming the argument, its value and its range.
-    """
-    check_real(name, value, at_least=at_least, at_most=at_most)
-    kind = jnp.asarray(value).dtype if is_traced(value) else np.asarray(value).dtype
-    if not (jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating)):
-        raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
-    if not is_traced(value) and np.any(np.asarray(value) != np.round(np.asarray(value))):
-        raise ValueError(f"`{name}` must be a whole number, got {value}.")
 
 
 def whole_or_nan(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.checks import Real, check_real
+from theory.checks import Real, check_real, check_whole
 from theory.decomposition import Decomposition, decompose
 from theory.linear_methods import log_abs_one_minus
 from theory.problem import PowerLawQuadratic
@@ -70,8 +70,7 @@ def segmented_sgd(
     rates, steps, share = _checked(learning_rates, lengths, batch_size)
     total = steps.sum()
     times = np.asarray(total if record is None else record, float)
-    check_real("record", times, at_least=0.0, at_most=float(total))
-    _check_whole("record", times)
+    check_whole("record", times, at_most=float(total))
     moving = (rates > 0) & (steps > 0)
     if not moving.any():
         # Nothing moves: one piece, recorded at its start.
@@ -103,7 +102,7 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rates, lengths and 1/B as vectors of one length."""
     check_real("learning_rates", learning_rates, at_least=0.0)
-    check_real("lengths", lengths, at_least=0.0)
+    check_whole("lengths", lengths)
     check_real("batch_size", batch_size, at_least=1.0)
     rates, steps = np.asarray(learning_rates, float), np.asarray(lengths, float)
     batch = np.asarray(batch_size, float)
@@ -115,14 +114,7 @@ def _checked(
                 f"`{name}` must have one entry for each of the {rates.size} learning rates, "
                 f"got shape {value.shape}."
             )
-    _check_whole("lengths", steps)
     return rates, steps, np.broadcast_to(1.0 / batch, rates.shape)
-
-
-def _check_whole(name: str, value: np.ndarray) -> None:
-    broken = value[value % 1 != 0]
-    if broken.size:
-        raise ValueError(f"`{name}` must be whole numbers, got {broken.flat[0]:g}.")
 
 
 def _class(count: int, least: int) -> int:

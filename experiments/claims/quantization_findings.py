@@ -20,6 +20,7 @@ from experiments.ptq_analysis import (
     correlation,
     fastest,
     increase,
+    later_layers,
     mean_gain,
     metrics,
 )
@@ -222,8 +223,7 @@ def _share(logs: np.ndarray) -> float:
 
 def _carried_row(name: str, here: xr.Dataset) -> Verdict:
     """A beside the larger of B and |C| at the layer where it is least."""
-    there = here.sel(bits=BITS).isel(stage=(here.stage_name == "linear").values)
-    behind = there.isel(stage=slice(1, None))
+    behind = later_layers(here)
     ratio = behind.carried / np.maximum(behind.new, abs(behind.cross))
     middle, error = _worst(ratio, largest=False)
     return finding_above(

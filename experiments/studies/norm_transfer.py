@@ -129,7 +129,7 @@ def _check(config: NormTransferConfig) -> None:
     check_quadratic(config.quadratic)
     _derived(config.quadratic)
     networks = config.networks
-    prepare(networks, [min(networks.width, *networks.widths, networks.width)], seeds=1)
+    prepare(networks, [min([networks.width, *networks.widths])], seeds=1)
 
 
 def _optima(runs: xr.Dataset, start: float, logarithm: bool) -> xr.Dataset:

@@ -29,8 +29,7 @@ from experiments.ptq_runs import (
 from experiments.ptq_tables import summary
 from experiments.records import with_units
 from experiments.study import Study
-from theory.checks import check_real
-from theory.rounding import check_whole
+from theory.checks import check_real, check_whole
 
 
 @dataclass(frozen=True)

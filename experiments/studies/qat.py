@@ -23,8 +23,8 @@ from experiments.qat_runs import (
 from experiments.qat_tables import summary
 from experiments.records import with_units
 from experiments.study import Study
-from theory.checks import check_choice, check_real
-from theory.rounding import MAX_BITS, check_whole
+from theory.checks import check_choice, check_real, check_whole
+from theory.rounding import MAX_BITS
 
 
 @dataclass(frozen=True)
