@@ -7,8 +7,9 @@ write its own (parameters, buffers) at every step. The in-cache roofline is a lo
 this, one multiply-add an array and pass, on arrays that stay in the first or second cache, on all
 cores at once; the out-of-cache roofline is the same loop on arrays far larger than any cache. Both
 are compiled like the engine, for 512-bit vectors. What a method computes besides (roots, quotients,
-signs) the roofline does not count. Gradient descent takes two steps in registers a pass, which the
-roofline does not: its fraction may pass one.
+signs) the roofline does not count; for Adam, whose root and quotient keep a divider busy for longer
+than the streams take, a second roofline does. Gradient descent takes three steps in registers a
+pass, which the roofline does not: its fraction may pass one.
 """
 
 from functools import partial
@@ -77,7 +78,11 @@ def _streams(
     ]
     ours, *cached, memory = best_seconds(calls, repeats)
     memory *= count / (OUT_OF_CACHE * passes)
-    where = ("in cache", min(cached), CACHE_TARGET), ("from memory", memory, None)
+    where = [("in cache", min(cached), CACHE_TARGET), ("from memory", memory, None)]
+    if method is adam:
+        divided = partial(stream_in_cache, IN_CACHE[0], count, buffers, is_divided=True)
+        (quotients,) = best_seconds([divided], repeats)
+        where.append(("in cache, with a root and a quotient", quotients, None))
     return [
         row(
             f"{name}, {horizon:,} steps, against streaming its arrays {place}",
@@ -93,7 +98,7 @@ def _streams(
 
 def _draws(size: int, repeats: int) -> dict[str, Any]:
     problem = least_squares(power_law(1.5, 1.8, size, 0.1), 8, jnp.float32)
-    horizon = 2**21 // size
+    horizon = 2**24 // size
     steps, key = np.array([0, horizon]), jax.random.key(0)
     ours, peer = best_seconds(
         [
@@ -106,18 +111,22 @@ def _draws(size: int, repeats: int) -> dict[str, Any]:
     return row(what, size, ours, peer, DRAWS_TARGET, is_roofline=True)
 
 
-@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames="is_divided", compiler_options=COMPILER_OPTIONS)
 def _stream(
     problem: tuple[jax.Array, jax.Array],
     state: tuple[jax.Array, ...],
     factor: jax.Array,
     passes: jax.Array,
+    is_divided: bool = False,
 ) -> tuple[jax.Array, ...]:
     slope, shift = problem
 
     def body(_: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         params, *kept = state
-        return (params * slope + shift) * factor, *(array * factor + factor for array in kept)
+        moved = (params * slope + shift) * factor
+        if is_divided:
+            moved = moved + kept[0] / (jnp.sqrt(kept[1]) + factor)
+        return moved, *(array * factor + factor for array in kept)
 
     return lax.fori_loop(0, passes, body, state)
 
@@ -128,11 +137,18 @@ def _arrays(width: int, buffers: int) -> tuple[Any, ...]:
     return problem, state, jnp.float32(0.5)
 
 
-def stream_in_cache(width: int, count: int, buffers: int) -> None:
-    """`count` multiply-adds an array, each core on its own arrays of `width` entries."""
+def stream_in_cache(width: int, count: int, buffers: int, is_divided: bool = False) -> None:
+    """`count` multiply-adds an array, each core on its own arrays of `width` entries.
+
+    Args:
+        width: entries of an array.
+        count: entries stepped, over all cores.
+        buffers: arrays besides parameters and problem.
+        is_divided: whether a step also takes the quotient of one buffer and the root of another.
+    """
     passes = jnp.int32(count // (width * cores()))
     own = [_arrays(width, buffers) for _ in range(cores())]
-    program = _stream.trace(*own[0], passes).lower().compile()
+    program = _stream.trace(*own[0], passes, is_divided).lower().compile()
 
     def call(core: int) -> None:
         jax.block_until_ready(program(*own[core], passes))

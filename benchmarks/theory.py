@@ -1,6 +1,5 @@
 """Exact curves: what they cost, and what stepping the same recursion would."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,24 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.exact_theory import exact_theory_rows
 from benchmarks.rows import best_seconds, row
 from theory.linear_methods import gd
 from theory.problem import power_law
 from theory.sgd import sgd
 from theory.sgd_batch import sgd_curves
-
-
-def stepping_seconds(size: int, steps: int) -> float:
-    """NumPy's time for the second-moment recursion, in place."""
-    lam = np.arange(1, size + 1) ** -1.5
-    v = np.arange(1, size + 1) ** -0.3
-    decay = 1 - 0.6 * lam + 0.09 * 1.25 * lam**2
-    start = time.perf_counter()
-    for _ in range(steps):
-        drive = lam @ v
-        v *= decay
-        v += 0.0225 * drive * lam
-    return time.perf_counter() - start
 
 
 def theory_rows(repeats: int = 5) -> list[dict[str, Any]]:
@@ -41,14 +28,10 @@ def theory_rows(repeats: int = 5) -> list[dict[str, Any]]:
             what = f"exact SGD loss, T = {steps:.0e} (peer: the 100 ms allowed)"
             ours = seconds(partial(sgd, problem, 0.3, 4, steps))
             rows.append(row(what, f"N = {size:.0e}", ours, 0.1, 1.0 if size == 1e12 else None))
-    problem, steps = power_law(1.5, 1.8, 1e6), 100
-    peer = stepping_seconds(10**6, steps) * 1e6 / steps
-    what = "exact SGD loss, T = 1e6 (peer: NumPy recursion, 100 steps scaled up)"
-    rows.append(row(what, "N = 1e6", seconds(partial(sgd, problem, 0.3, 4, 1e6)), peer))
     grid, problem = np.geomspace(1, 1e12, 100), power_law(1.5, 1.8, 1e12)
     ours = seconds(partial(gd, problem, 0.5, grid))
     rows.append(row("exact GD curve, 100 horizons", "N = 1e12", ours))
-    return [*rows, _many_curves()]
+    return [*rows, *exact_theory_rows(), _many_curves()]
 
 
 def _many_curves() -> dict[str, Any]:

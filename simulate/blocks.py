@@ -23,8 +23,9 @@ from simulate.stepping import recorded, stepper
 # Of each array of a block; half a dozen of them nearly fit into a first-level cache of 48 KB, and
 # starting a pass costs little against it.
 ARRAY_BYTES = 2**14
-# Operations on arrays in a step of plain descent: two by the problem, two by the method.
-SHORT_STEP = 4
+# Operations on arrays in a step of plain descent: two by the problem, two by the method. So short a
+# step costs less than a pass; from five of them on a pass was seen to be three times slower.
+SHORT_STEP, SHORT_STEPS_A_PASS = 4, 3
 # A thread takes some 0.1 ms to start: below this many modes each it is not worth it.
 MODES_A_CORE = 2**15
 # Vectors as wide as the registers: XLA's choice of half the width was made for older processors.
@@ -109,11 +110,11 @@ def _one_after_the_other(function: Callable[..., jax.Array], lanes: int) -> Call
 def _steps_a_pass(
     block: Any, optimizer: OptimizerFactory, key: jax.Array, hyperparameters: dict[str, Any]
 ) -> int:
-    """Two where a step is so short that the next one's waiting for it costs less than a pass."""
+    """Several where a step is so short that the next one waiting for it costs less than a pass."""
     one_step, start = stepper(block, optimizer, key, hyperparameters)
     traced = jax.make_jaxpr(one_step)(jnp.zeros((), jnp.int32), start)
     shapes = [out.aval.shape for step in equations(traced.jaxpr) for out in step.outvars]
-    return 2 if shapes.count(start[0].shape) <= SHORT_STEP else 1
+    return SHORT_STEPS_A_PASS if shapes.count(start[0].shape) <= SHORT_STEP else 1
 
 
 def _size(problem: Problem) -> int:
