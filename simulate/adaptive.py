@@ -13,6 +13,7 @@ import optax.contrib
 
 from simulate.elementwise import elementwise
 from theory.checks import check_real
+from theory.norms import sign
 
 Number = jax.Array | float
 
@@ -99,9 +100,7 @@ def lion(
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         average = optax.tree.update_moment(updates, state, second_momentum, 1)
-        direction = jax.tree.map(
-            lambda m, g: jnp.sign(ratio * m + (1 - ratio) * g), average, updates
-        )
+        direction = jax.tree.map(lambda m, g: sign(ratio * m + (1 - ratio) * g), average, updates)
         return direction, average
 
     return optax.chain(

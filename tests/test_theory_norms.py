@@ -17,7 +17,7 @@ from theory.newton_schulz import (
     quintic,
     reached_range,
 )
-from theory.norms import NORMS, ROLE_NORMS, dual_norm, find_norm, lmo, norm, polar_factor
+from theory.norms import NORMS, ROLE_NORMS, dual_norm, find_norm, lmo, norm, polar_factor, sign
 from theory.operator_norms import (
     HARD,
     OPERATOR_NORMS,
@@ -137,6 +137,16 @@ def test_bad_gradients_are_never_silent(name, bad):
     direction = np.asarray(lmo(name, g))
     # The sign of infinity is one; every other direction is undefined.
     assert np.isnan(direction[1, 2]) or (name == "max" and np.isinf(bad))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_signs_are_those_of_numpy_for_every_kind_of_number(dtype):
+    kinds = [0.0, -0.0, 1e-37, -1e-37, 3.0, -5.0, np.inf, -np.inf, np.nan]
+    values = np.array(kinds, dtype)
+    found = jax.jit(sign)(jnp.asarray(values))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.sign(values))
+    np.testing.assert_array_equal(jax.vmap(jax.grad(sign))(jnp.asarray(values)), 0.0)
 
 
 def test_polar_factor_is_the_orthogonal_part():

@@ -32,6 +32,22 @@ Array: TypeAlias = jax.Array
 Polar: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
+def sign(values: Array) -> Array:
+    """One with the sign of each value; zeros and not-a-numbers stay what they are.
+
+    As `jnp.sign`, whose comparisons take XLA longer than all the rest of a step.
+
+    Args:
+        values: any shape.
+
+    Returns:
+        Array of that shape; its derivative is zero.
+    """
+    fixed = jax.lax.stop_gradient(values)
+    ones = jnp.copysign(jnp.ones_like(fixed), fixed)
+    return jnp.where(jnp.abs(fixed) > 0, ones, fixed)
+
+
 def polar_factor(matrix: Array) -> Array:
     """`U V^T` over the nonzero singular values of `matrix = U S V^T`, by SVD.
 
@@ -114,7 +130,7 @@ _ALL = [
         False,
         lambda v: jnp.max(jnp.abs(v)),
         lambda g: jnp.sum(jnp.abs(g)),
-        lambda g, _: jnp.sign(g),
+        lambda g, _: sign(g),
     ),
     Norm("spectral", True, _spectral, _nuclear, lambda g, polar: polar(g)),
     Norm(

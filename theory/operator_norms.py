@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from theory.checks import check_choice
-from theory.norms import NORMS, Norm, Polar, polar_factor
+from theory.norms import NORMS, Norm, Polar, polar_factor, sign
 
 Array: TypeAlias = jax.Array
 VECTOR_NORMS = ("one", "rms", "inf")
@@ -31,7 +31,7 @@ def _largest_alone(gradient: Array, axis: int) -> Array:
     size = jnp.abs(gradient)
     top = jnp.max(size, axis=axis, keepdims=True)
     # Written with ~(<), so that NaN stays.
-    kept = jnp.where(~(size < top), jnp.sign(gradient), jnp.zeros_like(gradient))
+    kept = jnp.where(~(size < top), sign(gradient), jnp.zeros_like(gradient))
     count = jnp.sum(jnp.abs(kept), axis=axis, keepdims=True)
     return kept / jnp.where(count == 0, jnp.ones_like(count), count)
 
