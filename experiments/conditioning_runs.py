@@ -48,6 +48,7 @@ LAW = chinchilla(1.69, 406.4, 410.7, 0.34, 0.28)
 RESCALINGS = {"slow_gd": (1.0, 0.9), "momentum": (0.9, 1.6), "nesterov": (0.95, 1.3)}
 CAPACITY, SOURCE, NOISE_VARIANCE = 1.5, 1.45, 0.1
 RATES = {"rate": 0.5, "slow_rate": 0.2, "momentum": 0.9, "nesterov_momentum": 0.75}
+OPTIMIZERS = tuple(rescaled_optimizers(**RATES))
 BENT_SHARE = 0.1
 
 
@@ -98,8 +99,7 @@ def design(source: str, count: int, span: float) -> Data:
     else:
         cells = bent_cells(CAPACITY, 100.0 * grow, ratios, BENT_SHARE)
         beyond = bent_cells(CAPACITY, np.array([100.0 * BEYOND * span]), ratios, BENT_SHARE)
-    names = tuple(rescaled_optimizers(**RATES))
-    return Data(cells, _losses(source, cells), beyond, _losses(source, beyond), names)
+    return Data(cells, _losses(source, cells), beyond, _losses(source, beyond), OPTIMIZERS)
 
 
 def _tokens_grid(multiples: np.ndarray) -> Cells:

@@ -5,24 +5,20 @@ entry that never occurs in the text starts on its optimum and costs it nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments.progress import Progress
-from experiments.spectral_methods import (
-    METHODS,
-    TEXT_METHODS,
-    WIDTH,
-    tuned_run,
-)
-from experiments.tables import Table
-from experiments.tuned_curves import curve_losses, off_exact, tuned_curve
+from experiments.chunks import Chunk, over_grid
+from experiments.spectral_methods import METHODS, SPACING, TEXT_METHODS, WIDTH, tuned_run
+from experiments.spectral_plan import COMPILING, STATE_COPIES, step_cost
+from experiments.tuned_curves import curve_losses, off_exact, rate_grid, tuned_curve
 from simulate.bigram import bigram
-from simulate.text import BigramCounts
+from simulate.text import BigramCounts, count_bigrams, read_text
 from simulate.tuning import band_mean
 from theory.linear_methods import gd
 from theory.sign_methods import sign_descent
@@ -37,13 +33,43 @@ SIGN_STEPS = np.unique(np.round(2 ** np.arange(1, 10.1, 0.5)))
 # Distance eta T that a sign step covers: no entry is farther than one.
 SIGN_DISTANCES = np.exp(np.arange(np.log(0.02), np.log(1.5), np.log1p(0.1)))
 
+ROUTES = ("zipf", "text")
+STEPS = (
+    *(f"{name}_{route}" for name in ("gd_steps", "sign_steps") for route in ROUTES),
+    "occupied",
+)
+FIELDS: dict[str, tuple[str, ...]] = {
+    "text_loss": ("text_horizon",),
+    "text_exact": ("text_horizon",),
+    "text_learning_rate": ("text_horizon",),
+    "text_log_rate_error": ("text_horizon",),
+    "text_at_edge": ("text_horizon",),
+    "text_off": (),
+}
+# Of a byte of text: its words one by one, numbered, paired and counted in blocks.
+COUNT_BYTES = 30
+# Cost of a pair that occurs, a rate and horizon of sign descent; about so many occur a word.
+SIGN_COST = 6.0
+PAIRS = 15
 
-def restrict(counts: BigramCounts, vocabulary: int) -> BigramCounts:
-    """The counts of a smaller vocabulary: pairs of its tokens only."""
-    first, second = np.divmod(counts.pair, counts.vocabulary)
-    kept = (first < vocabulary) & (second < vocabulary)
-    pair = first[kept] * vocabulary + second[kept]
-    return BigramCounts(counts.tokens[:vocabulary], pair, counts.block[:, kept])
+
+@dataclass(frozen=True)
+class TextSource:
+    """Which text; fields as in `SpectralConfig`."""
+
+    text: str
+    text_digest: str
+    max_bytes: int
+
+
+@lru_cache(maxsize=8)  # the smallest vocabulary's has many chunks, the largest's is planned with
+def counted(source: TextSource, vocabulary: int) -> BigramCounts:
+    """Pairs of the most frequent tokens.
+
+    Raises:
+        ValueError: if the text has fewer tokens.
+    """
+    return count_bigrams(read_text(source.text or None, source.max_bytes), vocabulary)
 
 
 def spectra(counts: BigramCounts) -> tuple[Spectrum, Spectrum]:
@@ -58,148 +84,127 @@ def spectra(counts: BigramCounts) -> tuple[Spectrum, Spectrum]:
     return explicit_spectrum(frequency[seen], rows[seen]), explicit_spectrum(frequency[row], energy)
 
 
-def text_part(
-    counts: BigramCounts, vocabularies: Sequence[int], steps: np.ndarray, progress: Progress
-) -> xr.Dataset:
-    """Tuned losses on the smallest vocabulary; steps to `TARGET` on all.
+def text_chunks(
+    source: TextSource, vocabularies: tuple[int, ...], horizons: tuple[int, ...]
+) -> list[Chunk]:
+    """Each method and exact GD on the smallest vocabulary, then steps to `TARGET` on all."""
+    small = vocabularies[0]
+    stated = {"source": source, "vocabulary": small}
+    grid = {name: (len(horizons),) * len(dims) for name, dims in FIELDS.items()}
+    counting = COUNT_BYTES * source.max_bytes
+    chunks = []
+    for method in TEXT_METHODS:
+        runs = rate_grid(*_text_rates(method), SPACING).size
+        memory = counting + 8 * STATE_COPIES * runs * small**2
+        work = COMPILING + runs * max(horizons) * step_cost(method, small)
+        named = stated | {"method": method, "horizons": horizons}
+        chunks.append(Chunk(f"text, {method}", tuned_text, named, grid, memory, work))
+    shapes = {"curve": (GD_STEPS.size,), "start": ()}
+    chunks.append(Chunk("text, exact GD", gd_text, stated, shapes, counting, COMPILING))
+    for size in vocabularies:
+        work = COMPILING + SIGN_COST * SIGN_STEPS.size * SIGN_DISTANCES.size * PAIRS * size
+        named, shapes = {"source": source, "vocabulary": size}, dict.fromkeys(STEPS, ())
+        chunks.append(Chunk(f"text, {size} words", steps_to_target, named, shapes, counting, work))
+    return chunks
 
-    Args:
-        counts: of the largest vocabulary.
-        vocabularies: increasing.
-        steps: horizons.
-        progress: advanced once a method.
-    """
-    small = restrict(counts, vocabularies[0])
-    whole = bigram(small)
+
+def _text_rates(method: str) -> tuple[float, float]:
+    rates = METHODS[method].text_rates
+    assert rates is not None
+    return rates
+
+
+def tuned_text(
+    *, source: TextSource, vocabulary: int, method: str, horizons: tuple[int, ...]
+) -> xr.Dataset:
+    """Tuned losses of a method, and the exact ones if they are known."""
+    chosen, steps, counts = METHODS[method], np.array(horizons), counted(source, vocabulary)
+    whole = bigram(counts)
     problem = replace(whole, floor=jnp.zeros_like(whole.floor))
-    rows, pairs = spectra(small)
-    runs, exact, off = [], [], []
-    for name in TEXT_METHODS:
-        method = METHODS[name]
-        assert method.text_rates is not None
-        low, high = method.text_rates
-        unit = 1 / float(rows.eigenvalues.max()) if name == "gd" else 1.0
-        run = tuned_run(method, problem, steps, (low * unit, high * unit))
-        known = "crossed" in method.sees
-        modes = pairs if name == "sign" else rows
-        runs.append(run)
-        if known:
-            assert method.curve is not None
-            losses = curve_losses(method.curve, modes, steps, run.rates)
-            off.append(off_exact(run.losses, losses))
-            exact.append(tuned_curve(losses, WIDTH))
-        else:
-            off.append(np.nan)
-            exact.append(np.full(steps.size, np.nan))
-        progress.advance()
-    losses = np.array([run.loss for run in runs])
-    grid = ("text_method", "text_horizon")
+    rows, pairs = spectra(counts)
+    low, high = _text_rates(method)
+    unit = 1 / float(rows.eigenvalues.max()) if method == "gd" else 1.0
+    run = tuned_run(chosen, problem, steps, (low * unit, high * unit))
+    exact, off = np.full(steps.size, np.nan), np.nan
+    if "crossed" in chosen.sees:
+        assert chosen.curve is not None
+        losses = curve_losses(chosen.curve, pairs if method == "sign" else rows, steps, run.rates)
+        exact, off = tuned_curve(losses, WIDTH), off_exact(run.losses, losses)
+    found = {
+        "text_loss": run.loss,
+        "text_exact": exact,
+        "text_learning_rate": run.learning_rate,
+        "text_log_rate_error": run.log_error,
+        "text_at_edge": run.at_edge.astype(float),
+        "text_off": off,
+    }
+    return xr.Dataset({name: (dims, found[name]) for name, dims in FIELDS.items()})
+
+
+def gd_text(*, source: TextSource, vocabulary: int) -> xr.Dataset:
+    """Loss of exactly tuned GD over `GD_STEPS`, and that at the start."""
+    rows, _ = spectra(counted(source, vocabulary))
+    rates = GD_RATES / float(rows.eigenvalues.max())
+    tuned = np.min([gd(rows, rate, GD_STEPS).bias for rate in rates], axis=0)
+    return xr.Dataset({"curve": ("step", tuned), "start": float(jnp.sum(rows.energies)) / 2})
+
+
+def assembled_text(
+    results: Sequence[xr.Dataset], vocabularies: Sequence[int], steps: np.ndarray
+) -> xr.Dataset:
+    """Results of all chunks of a text as one Dataset."""
+    count = len(TEXT_METHODS)
+    variables = over_grid(results[:count], FIELDS, {"text_method": count})
+    exact = results[count]
+    losses = variables["text_loss"][1]
+    # Steps (real numbers) of exactly tuned GD to each loss; NaN beyond its range.
+    reached = crossing(GD_STEPS, exact.curve.values, losses)
+    variables["text_speedup"] = (("text_method", "text_horizon"), reached / steps)
+    parts = results[count + 1 :]
+    for name in ("gd_steps", "sign_steps"):
+        values = [[float(part[f"{name}_{route}"]) for part in parts] for route in ROUTES]
+        variables[name] = (("route", "vocabulary"), np.array(values))
+    variables["occupied"] = (("vocabulary",), np.array([float(part.occupied) for part in parts]))
     return xr.Dataset(
-        {
-            "text_loss": (grid, losses),
-            "text_exact": (grid, exact),
-            "text_learning_rate": (grid, [run.learning_rate for run in runs]),
-            "text_log_rate_error": (grid, [run.log_error for run in runs]),
-            "text_at_edge": (grid, [run.at_edge.astype(float) for run in runs]),
-            "text_speedup": (grid, _gd_steps(rows, losses) / steps),
-            "text_off": ("text_method", off),
-        }
-        | _steps_to_target(counts, vocabularies),
+        variables,
         coords={
             "text_method": list(TEXT_METHODS),
             "text_horizon": steps.astype(float),
             "vocabulary": np.array(vocabularies, float),
-            "route": ["zipf", "text"],
+            "route": list(ROUTES),
         },
-        attrs={"start": float(jnp.sum(rows.energies)) / 2, "target": TARGET},
+        attrs={"start": float(exact.start), "target": TARGET},
     )
 
 
-def _gd_steps(rows: Spectrum, losses: np.ndarray) -> np.ndarray:
-    """Steps (real numbers) of exactly tuned GD to each loss; NaN beyond its range."""
-    rates = GD_RATES / float(rows.eigenvalues.max())
-    tuned = np.min([gd(rows, rate, GD_STEPS).bias for rate in rates], axis=0)
-    return _crossing(GD_STEPS, tuned, losses)
-
-
-def _crossing(steps: np.ndarray, curve: np.ndarray, level: Any) -> np.ndarray:
+def crossing(steps: np.ndarray, curve: np.ndarray, level: Any) -> np.ndarray:
     """Where a falling curve reaches a level, log-log between its points."""
     tiny = np.finfo(float).tiny
     x, y = np.log(steps[::-1]), np.log(np.maximum(curve, tiny))[::-1]
     return np.exp(np.interp(np.log(level), np.maximum.accumulate(y), x, left=np.nan, right=np.nan))
 
 
-def _steps_to_target(counts: BigramCounts, vocabularies: Sequence[int]) -> dict[str, Any]:
+def steps_to_target(*, source: TextSource, vocabulary: int) -> xr.Dataset:
     """Steps of GD at 1/pi_1 and of tuned sign descent, by Zipf's law and on the text."""
-    found = {"gd_steps": [[], []], "sign_steps": [[], []]}
-    occupied = []
-    for size in vocabularies:
-        part = restrict(counts, size)
-        rows, pairs = spectra(part)
-        level = TARGET * float(jnp.sum(rows.energies)) / 2
-        unit = 1 / float(rows.eigenvalues.max())
-        plain = np.asarray(gd(rows, unit, GD_STEPS).bias)
-        signs = [_tuned_sign(pairs, steps) for steps in SIGN_STEPS]
-        ideal = [zipf_sign_tuned(1.0, size, float(steps)).loss for steps in SIGN_STEPS]
-        found["gd_steps"][0].append(zipf_gd_steps(1.0, size, TARGET))
-        found["gd_steps"][1].append(float(_crossing(GD_STEPS, plain, level)))
-        found["sign_steps"][0].append(float(_crossing(SIGN_STEPS, np.array(ideal), TARGET)))
-        found["sign_steps"][1].append(float(_crossing(SIGN_STEPS, np.array(signs), level)))
-        occupied.append(part.pair.size / size**2)
-    return {name: (("route", "vocabulary"), rows) for name, rows in found.items()} | {
-        "occupied": ("vocabulary", occupied)
-    }
+    part = counted(source, vocabulary)
+    rows, pairs = spectra(part)
+    level = TARGET * float(jnp.sum(rows.energies)) / 2
+    unit = 1 / float(rows.eigenvalues.max())
+    plain = np.asarray(gd(rows, unit, GD_STEPS).bias)
+    signs = [_tuned_sign(pairs, steps) for steps in SIGN_STEPS]
+    ideal = [zipf_sign_tuned(1.0, vocabulary, float(steps)).loss for steps in SIGN_STEPS]
+    return xr.Dataset(
+        {
+            "gd_steps_zipf": float(zipf_gd_steps(1.0, vocabulary, TARGET)),
+            "gd_steps_text": float(crossing(GD_STEPS, plain, level)),
+            "sign_steps_zipf": float(crossing(SIGN_STEPS, np.array(ideal), TARGET)),
+            "sign_steps_text": float(crossing(SIGN_STEPS, np.array(signs), level)),
+            "occupied": part.pair.size / vocabulary**2,
+        }
+    )
 
 
 def _tuned_sign(pairs: Spectrum, steps: float) -> float:
     at = np.array([steps])
     losses = [np.asarray(sign_descent(pairs, d / steps, at).bias)[0] for d in SIGN_DISTANCES]
     return float(band_mean(np.array(losses), WIDTH).min())
-
-
-def text_tables(dataset: xr.Dataset) -> list[Table]:
-    """Tuned losses, and Zipf's law against the text."""
-    return [_loss_table(dataset), _zipf_table(dataset)]
-
-
-def _loss_table(dataset: xr.Dataset) -> Table:
-    rows = []
-    for method in map(str, dataset.text_method.values):
-        row = dataset.sel({"text_method": method})
-        off = float(row.text_off)
-        rows.append(
-            (
-                method + (" (edge)" if row.text_at_edge.values.any() else ""),
-                *(f"{x:.2g}" for x in row.text_loss.values / dataset.attrs["start"]),
-                float(row.text_speedup[-1]),
-                f"{off:.1e}" if np.isfinite(off) else "-",
-            )
-        )
-    steps = [f"T = {int(count)}" for count in dataset.text_horizon.values]
-    return Table(
-        f"Real text, {int(dataset.vocabulary[0])} words: tuned loss over that at the start",
-        ("method", *steps, "steps of tuned GD / steps, last T", "off exact"),
-        tuple(rows),
-    )
-
-
-def _zipf_table(dataset: xr.Dataset) -> Table:
-    rows = []
-    for k, size in enumerate(dataset.vocabulary.values):
-        cells = [int(size), float(dataset.occupied[k])]
-        for name in ("gd_steps", "sign_steps"):
-            cells += [float(dataset[name].sel(route=route)[k]) for route in ("zipf", "text")]
-        speedup = dataset.gd_steps[:, k] / dataset.sign_steps[:, k]
-        rows.append((*cells, *(float(speedup.sel(route=route)) for route in ("zipf", "text"))))
-    columns = (
-        "words",
-        "pairs seen",
-        "GD, Zipf",
-        "GD, text",
-        "sign, Zipf",
-        "sign, text",
-        "speed-up, Zipf",
-        "speed-up, text",
-    )
-    note = "GD at 1/pi_1, sign descent tuned; Zipf: frequencies and conditionals k^-1, all pairs"
-    return Table(f"Steps to {TARGET:g} of the loss at the start", columns, tuple(rows), note)

@@ -8,10 +8,14 @@ import pytest
 
 from experiments.studies import (
     bounds,
+    conditioning,
     exponents,
     norm_transfer,
+    optimizers,
+    ptq,
     qat,
     schedules,
+    spectral,
     tuning_laws,
 )
 
@@ -19,7 +23,18 @@ from .presets import tiny_config
 
 CUT = {
     module.STUDY.name: module
-    for module in (bounds, exponents, norm_transfer, qat, schedules, tuning_laws)
+    for module in (
+        bounds,
+        conditioning,
+        exponents,
+        norm_transfer,
+        optimizers,
+        ptq,
+        qat,
+        schedules,
+        spectral,
+        tuning_laws,
+    )
 }
 
 
@@ -57,6 +72,14 @@ def test_chunks_can_be_sent_named_and_told_apart(name):
         (qat.QatConfig(systems=("clipped",)), {"systems": ("clipped", "network")}),
         (qat.QatConfig(systems=("clipped",)), {"draws": 10, "starts": 3, "delta": 0.1}),
         (tiny_config(norm_transfer.NormTransferConfig), {"variants": True}),
+        (ptq.PtqConfig(methods=("adamw", "muon")), {"methods": ("soap", "muon", "adamw")}),
+        (ptq.PtqConfig(networks=("linear",)), {"networks": ptq.NETWORKS, "bits": (4, 3)}),
+        (ptq.PtqConfig(networks=("linear",)), {"width": 16, "max_bytes": 1000, "least_rates": 2}),
+        (spectral.SpectralConfig(vocabularies=(128,)), {"vocabularies": (128, 512)}),
+        (conditioning.ConditioningConfig(sources=("edges",)), {"sources": ("law", "edges")}),
+        (conditioning.ConditioningConfig(cells=(12, 20)), {"cells": (12, 20, 28)}),
+        (optimizers.OptimizersConfig(preconditioners=(0.1,)), {"preconditioners": (0.2, 0.1)}),
+        (optimizers.OptimizersConfig(), {"repeats": 15, "level": 0.1}),
     ],
 )
 def test_more_of_a_grid_or_another_fit_keeps_the_chunks(config, change):
@@ -71,6 +94,11 @@ def test_more_of_a_grid_or_another_fit_keeps_the_chunks(config, change):
         ("tuning_laws", {"seed": 1}),
         ("qat", {"seeds": 3}),
         ("bounds", {"seed": 1}),
+        ("ptq", {"seed": 1}),
+        ("ptq", {"text_digest": "0" * 12}),
+        ("spectral", {"capacity": 1.6, "text_digest": "0" * 12}),
+        ("conditioning", {"delta": 0.1}),
+        ("optimizers", {"seed": 1}),
     ],
 )
 def test_other_runs_are_other_chunks(name, change):
@@ -83,3 +111,28 @@ def test_another_seed_of_the_quadratic_leaves_the_networks():
     other = replace(config, quadratic=replace(config.quadratic, seed=1))
     same = keys(config) & keys(other)
     assert len(same) == len(keys(config)) - len(config.quadratic.steps)
+
+
+def test_another_seed_of_the_bases_leaves_what_has_none():
+    config = tiny_config(spectral.SpectralConfig)
+    other = chunks(replace(config, seed=1))
+    changed = {chunk.name for chunk in other if chunk.key not in keys(config)}
+    drawn = ("turned", "crossed", "entries")
+    assert changed == {chunk.name for chunk in other if chunk.name.endswith(drawn)}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "ends"),
+    [
+        ("conditioning", {"points": 11}, (", profiles",)),
+        ("conditioning", {"seed": 1}, (", profiles", "span 4")),
+        ("optimizers", {"noise": 0.01}, ("draws from 0", "intervals")),
+        ("optimizers", {"forms": ("shared", "separate")}, ("draws from 0", ", exact")),
+        ("optimizers", {"draws": 10}, ("intervals",)),
+    ],
+)
+def test_a_field_changes_the_chunks_that_depend_on_it(name, change, ends):
+    config = tiny_config(CUT[name].STUDY.config)
+    other = chunks(replace(config, **change))
+    changed = {chunk.name for chunk in other if chunk.key not in keys(config)}
+    assert changed == {chunk.name for chunk in other if chunk.name.endswith(ends)}

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments import spectral_tables
 from experiments.progress import Progress
 from experiments.spectral_methods import METHODS
-from experiments.spectral_text import restrict, spectra
+from experiments.spectral_text import spectra
 from experiments.studies import spectral
 from experiments.studies.spectral import SpectralConfig
 from experiments.study import run_study
@@ -37,13 +38,13 @@ def test_losses_agree_with_theory_wherever_a_method_sees_modes(record):
 
 def test_turning_changes_entrywise_methods_only(record):
     for method in ("gd", "normalized_sgd", "muon", "shampoo"):
-        assert spectral.difference(record, method) < spectral.INVARIANT
+        assert spectral_tables.difference(record, method) < spectral_tables.INVARIANT
     for method in ("sign", "adam", "soap"):
-        assert spectral.difference(record, method) > 0.5
+        assert spectral_tables.difference(record, method) > 0.5
 
 
 def test_verdicts_come_from_exact_curves_where_there_are_any(record):
-    verdicts = spectral.judgements(record)
+    verdicts = spectral_tables.judgements(record)
     assert verdicts["gd", "aligned"].holds == "holds"
     assert verdicts["muon", "turned"].holds == "holds"
     # The same exact curve judged: turning cannot matter where singular values are all one sees.
@@ -52,14 +53,14 @@ def test_verdicts_come_from_exact_curves_where_there_are_any(record):
 
 
 def test_summary_has_whole_rows(record):
-    tables = spectral.summary(record)
+    tables = spectral_tables.summary(record)
     assert len(tables) == len(record.alignment) + 3
     for table in tables:
         assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_spectra_of_a_text_hold_the_loss_of_its_bigram_matrix():
-    counts = restrict(count_bigrams(WORDS, 10), 8)
+    counts = count_bigrams(WORDS, 8)
     problem = bigram(counts)
     rows, pairs = spectra(counts)
     start = float(problem.loss(problem.init()) - problem.floor)

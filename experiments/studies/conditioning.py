@@ -1,21 +1,27 @@
 """Why separate laws are ill-conditioned and what sharing exponents mends, on known laws."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import jax
-import numpy as np
 import xarray as xr
 
+from experiments.chunks import Chunk, Plan, computed
+from experiments.conditioning_plan import (
+    Draws,
+    Fitting,
+    conditions_chunk,
+    fits_chunk,
+    of_source,
+    profiles_chunk,
+)
 from experiments.conditioning_runs import (
     FORMS,
+    OPTIMIZERS,
     PARAMETERS,
     PROFILED,
     SCALES,
     SOURCES,
-    conditioning_of_design,
-    design,
-    fitted,
-    profiles_of_draw,
     truth,
 )
 from experiments.conditioning_tables import summary
@@ -60,25 +66,19 @@ def compute(config: ConditioningConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: ConditioningConfig, memory: int | None = None) -> Plan:
+    """Chunks of `experiments.conditioning_plan`, source by source; none of them is cut further.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
     _check(config)
-    parts = []
-    designs = len(config.cells) * len(config.spans)
-    with progress.task("fits", len(config.sources) * designs * config.repeats):
-        for source in config.sources:
-            parts.append(_source(config, source, progress))
-    dataset = xr.concat(parts, "source").assign_coords(
-        source=list(config.sources),
-        form=list(FORMS),
-        cells=list(config.cells),
-        span=list(config.spans),
-        parameter=list(PARAMETERS),
-        other=list(PARAMETERS),
-        scale=list(SCALES),
-        units=list(SCALES[:2]),
-        profiled=list(PROFILED),
-    )
-    dataset.attrs["noise"] = config.noise
-    return with_units(dataset, extrapolation="log loss", span="largest / smallest size")
+    chunks = [chunk for source in config.sources for chunk in _chunks(config, source)]
+    return Plan("fits", tuple(chunks), partial(_assembled, config), "cell fits")
 
 
 def _check(config: ConditioningConfig) -> None:
@@ -96,38 +96,43 @@ def _check(config: ConditioningConfig) -> None:
             raise ValueError(f"`{name}` must increase, got {values}.")
 
 
-def _fits(config: ConditioningConfig, source: str, progress: Progress) -> list[np.ndarray]:
-    """What `fitted` gives, [cells, span, repeat, ...] each."""
-    seen = []
-    for count in config.cells:
-        for span in config.spans:
-            data = design(source, count, span)
-            for key in jax.random.split(jax.random.key(config.seed), config.repeats):
-                seen.append(fitted(data, config.noise, config.delta, config.starts, key))
-                progress.advance()
-    shape = len(config.cells), len(config.spans), config.repeats
-    return [np.reshape(values, (*shape, *values[0].shape)) for values in zip(*seen, strict=True)]
+def _chunks(config: ConditioningConfig, source: str) -> list[Chunk]:
+    """Those of one source, in the order of `of_source`."""
+    draws = Draws(config.repeats, config.seed)
+    designs = [
+        Fitting(source, count, span, config.noise, config.delta, config.starts)
+        for count in config.cells
+        for span in config.spans
+    ]
+    smallest = designs[0]  # that of published sweeps
+    return [
+        conditions_chunk(smallest),
+        profiles_chunk(smallest, draws, config.points),
+        *(fits_chunk(fitting, draws) for fitting in designs),
+    ]
 
 
-def _source(config: ConditioningConfig, source: str, progress: Progress) -> xr.Dataset:
-    fits, errors, agreement = _fits(config, source, progress)
-    options = config.noise, config.delta, config.starts
-    grid = ("cells", "span", "repeat", "form")
-    # The smallest design, that of published sweeps.
-    smallest = design(source, config.cells[0], config.spans[0])
-    conditions = conditioning_of_design(smallest, *options)
-    first = jax.random.split(jax.random.key(config.seed), config.repeats)[0]
-    profiles = profiles_of_draw(smallest, *options, first, config.points)
-    return (
-        xr.merge([conditions, profiles])
-        .assign(
-            fitted=((*grid, "optimizer", "parameter"), fits),
-            extrapolation=((*grid, "optimizer"), errors),
-            agreement=(grid, agreement),
-            truth=("parameter", truth(source)),
-        )
-        .assign_coords(optimizer=list(smallest.optimizers))
+def _assembled(config: ConditioningConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    each = len(results) // len(config.sources)
+    parts = []
+    for place, source in enumerate(config.sources):
+        own = results[place * each : (place + 1) * each]
+        found = of_source(own, len(config.cells), len(config.spans))
+        parts.append(found.assign(truth=("parameter", truth(source))))
+    dataset = xr.concat(parts, "source").assign_coords(
+        optimizer=list(OPTIMIZERS),
+        source=list(config.sources),
+        form=list(FORMS),
+        cells=list(config.cells),
+        span=list(config.spans),
+        parameter=list(PARAMETERS),
+        other=list(PARAMETERS),
+        scale=list(SCALES),
+        units=list(SCALES[:2]),
+        profiled=list(PROFILED),
     )
+    dataset.attrs["noise"] = config.noise
+    return with_units(dataset, extrapolation="log loss", span="largest / smallest size")
 
 
 STUDY = Study(
@@ -136,4 +141,5 @@ STUDY = Study(
     ConditioningConfig,
     compute,
     summary,
+    plan=plan,
 )

@@ -1,48 +1,28 @@
 """Sharing exponents between optimizers: right where constants differ, caught where exponents do."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import jax
-import numpy as np
 import xarray as xr
 
-from experiments.optimizer_runs import (
-    REFERENCE,
-    Cells,
-    Optimizer,
-    bent_cells,
-    derived_law,
-    edge_cells,
-    exact_losses,
-    noisy_runs,
-    preconditioned,
-    rescaled_optimizers,
+from experiments.chunks import Chunk, Plan, computed
+from experiments.optimizer_cases import Case
+from experiments.optimizer_plan import (
+    FORMS,
+    Fitting,
+    exact_chunk,
+    intervals_chunk,
+    noisy_chunks,
+    of_case,
 )
-from experiments.optimizer_tables import summary
+from experiments.optimizer_runs import derived_law
+from experiments.optimizer_tables import BENT, CONSTANTS, summary
 from experiments.progress import Progress
 from experiments.records import with_units
 from experiments.study import Study
 from theory.checks import check_choice, check_real
-from theory.fit_comparison import judged, nested_test
-from theory.fit_held_out import held_out
-from theory.fit_resampling import bootstrap_form
-from theory.fit_uncertainty import percentile_intervals
-from theory.grouped_runs import GroupedRuns
-from theory.law_forms import SEPARATE, SHARED, freed
-from theory.problem import power_law
-from theory.shared_fitting import FormFit, fit_form, shared_law_of
-
-FORMS = {
-    "shared": SHARED,
-    "alpha free": freed(SHARED, ["alpha"]),
-    "beta free": freed(SHARED, ["beta"]),
-    "separate": SEPARATE,
-}
-BENT = "bent"
-# Of the bent grid: steps from a tenth of what the last mode needs.
-RATIOS, SHARE = (1.0, 2.0, 4.0, 8.0), 0.1
+from theory.law_forms import SHARED
 
 
 @dataclass(frozen=True)
@@ -98,20 +78,20 @@ def compute(config: OptimizersConfig, progress: Progress) -> xr.Dataset:
     Raises:
         ValueError: naming the field outside its domain.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: OptimizersConfig, memory: int | None = None) -> Plan:
+    """Chunks of `experiments.optimizer_plan`, case by case; none of them is cut further.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
     _check(config)
-    cases = {"constants": 0.0} | {f"p = {p:g}": p for p in config.preconditioners} | {BENT: 0.0}
-    parts = []
-    with progress.task("fits", len(cases) * (config.repeats + 1)):
-        for case, exponent in cases.items():
-            parts.append(_case(config, case == BENT, exponent, progress))
-    dataset = xr.concat(parts, "case").assign_coords(case=list(cases))
-    dataset = dataset.assign(preconditioner=("case", list(cases.values())))
-    dataset = dataset.assign(_intervals(config))
-    law = derived_law(config.capacity, config.source, config.noise_variance, config.rate)
-    dataset = dataset.assign(derived=("parameter", law))
-    dataset = dataset.assign_coords(parameter=list(SHARED.symbols))
-    dataset.attrs |= {"level": config.level, "noise": config.noise}
-    return with_units(dataset, held_out="loss", misfit="log loss")
+    chunks = [chunk for case in _cases(config) for chunk in _chunks(config, case)]
+    chunks.append(intervals_chunk(_fitting(config, CONSTANTS), config.noise, config.draws))
+    return Plan("fits", tuple(chunks), partial(_assembled, config), "cell fits")
 
 
 def _check(config: OptimizersConfig) -> None:
@@ -131,125 +111,51 @@ def _check(config: OptimizersConfig) -> None:
         raise ValueError(f"`preconditioners` must differ, got {config.preconditioners}.")
 
 
-def cells_of(config: OptimizersConfig, bent: bool) -> tuple[Cells, np.ndarray]:
-    """The design of a case and which of its cells are the far end, held out.
-
-    Args:
-        config: of the study.
-        bent: a grid where size and steps both matter, instead of the two edges.
-
-    Returns:
-        The cells, and a flag for each.
-    """
-    if bent:
-        rows = max(config.cells // len(RATIOS), 3)
-        sizes = np.geomspace(100.0, 100.0 * config.span, rows)
-        cells = bent_cells(config.capacity, sizes, np.array(RATIOS), SHARE)
-        return cells, cells.size == cells.size.max()
-    cells = edge_cells(config.capacity, config.cells, config.span)
-    half = config.cells // 2
-    last = max(half // 4, 1)
-    place = np.arange(config.cells)
-    return cells, ((place >= half - last) & (place < half)) | (place >= config.cells - last)
+def _cases(config: OptimizersConfig) -> dict[str, float]:
+    """Names of the cases and the exponents of their preconditioners."""
+    return {CONSTANTS: 0.0} | {f"p = {p:g}": p for p in config.preconditioners} | {BENT: 0.0}
 
 
-def _optimizers(config: OptimizersConfig, exponent: float) -> dict[str, Optimizer]:
-    same = rescaled_optimizers(
-        config.rate, config.slow_rate, config.momentum, config.nesterov_momentum
+def _fitting(config: OptimizersConfig, name: str) -> Fitting:
+    case = Case(
+        capacity=config.capacity,
+        source=config.source,
+        noise_variance=config.noise_variance,
+        rate=config.rate,
+        slow_rate=config.slow_rate,
+        momentum=config.momentum,
+        nesterov_momentum=config.nesterov_momentum,
+        cells=config.cells,
+        span=config.span,
+        bent=name == BENT,
+        exponent=_cases(config)[name],
     )
-    return same | {"preconditioned": preconditioned(config.rate, exponent)}
+    return Fitting(case, config.forms, config.delta, config.starts, config.seed)
 
 
-def runs_of(config: OptimizersConfig, bent: bool, exponent: float) -> Callable[[int], GroupedRuns]:
-    """The runs of a case.
+def _chunks(config: OptimizersConfig, name: str) -> list[Chunk]:
+    """Those of one case, in the order of `of_case`."""
+    fitting = _fitting(config, name)
+    return [exact_chunk(name, fitting), *noisy_chunks(name, fitting, config.noise, config.repeats)]
 
-    Args:
-        config: of the study.
-        bent: the design, as of `cells_of`.
-        exponent: p of the fifth optimizer; 0 makes it the reference again.
 
-    Returns:
-        Number of the draw of the noise to a `GroupedRuns`; negative for the exact losses.
-    """
-    optimizers = _optimizers(config, exponent)
-    cells = cells_of(config, bent)[0]
-    problem = partial(
-        power_law, config.capacity, config.source, noise_variance=config.noise_variance
+def _assembled(config: OptimizersConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    cases = _cases(config)
+    *found, rescalings = results
+    each = len(found) // len(cases)
+    parts = [of_case(found[place * each : (place + 1) * each]) for place in range(len(cases))]
+    dataset = xr.concat(parts, "case").assign_coords(
+        form=list(config.forms),
+        optimizer=list(_fitting(config, CONSTANTS).case.optimizers),
+        case=list(cases),
     )
-    losses = exact_losses(problem, optimizers, cells)
-
-    def drawn(draw: int) -> GroupedRuns:
-        key = jax.random.fold_in(jax.random.key(config.seed), max(draw, 0))
-        noise = config.noise if draw >= 0 else 0.0
-        return noisy_runs(tuple(optimizers), cells, losses, noise, key)
-
-    return drawn
-
-
-def _case(config: OptimizersConfig, bent: bool, exponent: float, progress: Progress) -> xr.Dataset:
-    far = cells_of(config, bent)[1]
-    drawn = runs_of(config, bent, exponent)
-    fits = _fits(config, drawn(-1))
-    misfit = [float(np.std(fit.residuals)) for fit in fits.values()]
-    exact = shared_law_of(fits["shared"], REFERENCE)
-    progress.advance()
-    seen: list[xr.Dataset] = []
-    for draw in range(config.repeats):
-        fits = _fits(config, drawn(draw))
-        seen.append(_judged(fits, np.tile(far, len(exact.optimizers))))
-        progress.advance()
-    symbols = [float(getattr(exact.of(REFERENCE), name)) for name in LAW]
-    draws = xr.concat(seen, "repeat")
-    return draws.assign(
-        misfit=("form", misfit),
-        law=("parameter", symbols),
-        tokens_rescaling=("optimizer", np.asarray(exact.tokens_rescaling)),
-        size_rescaling=("optimizer", np.asarray(exact.size_rescaling)),
-        speed=("optimizer", [found.speed for found in _optimizers(config, exponent).values()]),
-    )
-
-
-LAW = ("irreducible", "size_coefficient", "size_exponent", "tokens_coefficient", "tokens_exponent")
-
-
-def _fits(config: OptimizersConfig, data: GroupedRuns) -> dict[str, FormFit]:
-    key = jax.random.key(config.seed)
-    return {
-        name: fit_form(data, FORMS[name], delta=config.delta, starts=config.starts, key=key)
-        for name in config.forms
-    }
-
-
-def _judged(fits: dict[str, FormFit], far: np.ndarray) -> xr.Dataset:
-    """Criteria of one draw: of every form, and of every form against the shared one."""
-    narrow = fits["shared"]
-    found = [judged(fit, None, held_out(fit, far[None], ("far end",))) for fit in fits.values()]
-    tests = [nested_test(narrow, fit).p_value for name, fit in fits.items() if name != "shared"]
-    return xr.Dataset(
-        {
-            "held_out": ("form", [candidate.largest_rmse for candidate in found]),
-            "aic": ("form", [candidate.aic for candidate in found]),
-            "bic": ("form", [candidate.bic for candidate in found]),
-            "p_value": ("form", [np.nan, *tests]),
-            "agreement": ("form", [fit.agreement for fit in fits.values()]),
-        },
-        coords={"form": list(fits), "optimizer": list(narrow.data.groups)},
-    )
-
-
-def _intervals(config: OptimizersConfig) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Rescalings of the first noisy draw with their bootstrap intervals."""
-    data, key = runs_of(config, False, 0.0)(0), jax.random.key(config.seed)
-    fit = fit_form(data, SHARED, delta=config.delta, starts=config.starts, key=key)
-    resampled = bootstrap_form(fit, config.draws, key).law(REFERENCE)
-    law = shared_law_of(fit, REFERENCE)
-    found = {}
-    for name in ("size_rescaling", "tokens_rescaling"):
-        ends = percentile_intervals(np.asarray(getattr(resampled, name)))
-        middle = np.asarray(getattr(law, name))
-        rows = np.stack([ends[0], middle, ends[1]])
-        found[f"{name}_interval"] = (("end", "optimizer"), rows)
-    return found
+    dataset = dataset.assign(preconditioner=("case", list(cases.values())))
+    dataset = dataset.assign(rescalings.data_vars)
+    law = derived_law(config.capacity, config.source, config.noise_variance, config.rate)
+    dataset = dataset.assign(derived=("parameter", law))
+    dataset = dataset.assign_coords(parameter=list(SHARED.symbols))
+    dataset.attrs |= {"level": config.level, "noise": config.noise}
+    return with_units(dataset, held_out="loss", misfit="log loss")
 
 
 STUDY = Study(
@@ -258,4 +164,5 @@ STUDY = Study(
     OptimizersConfig,
     compute,
     summary,
+    plan=plan,
 )

@@ -6,13 +6,17 @@ last layer's relative error are correlated with the loss that rounding costs. Th
 Vlassis et al. 2025 (arXiv 2509.23500) are judged one by one on these small networks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
+from experiments.chunks import Plan, computed
 from experiments.norm_config import NormRunsConfig, resolve_text
 from experiments.progress import Progress
+from experiments.ptq_plan import runs_of, tasks_of, training, training_chunk
 from experiments.ptq_runs import (
     GAINS,
     METHODS,
@@ -21,10 +25,8 @@ from experiments.ptq_runs import (
     PARTS,
     common_loss,
     measure,
-    problems,
     rates_of,
     stage_names,
-    train,
 )
 from experiments.ptq_tables import summary
 from experiments.records import with_units
@@ -108,11 +110,34 @@ def compute(config: PtqConfig, progress: Progress) -> xr.Dataset:
         ValueError: naming the field outside its domain, or if some optimizer does not get below
             the initial losses at enough of its rates.
     """
+    return computed(plan(config), progress)
+
+
+def plan(config: PtqConfig, memory: int | None = None) -> Plan:
+    """One chunk an optimizer and network; its rates are one compiled call, never cut.
+
+    Raises:
+        ValueError: naming the field outside its domain.
+    """
+    del memory
     _check(config)
-    parts = []
-    with progress.task("optimizers x networks", len(config.methods) * len(config.networks)):
-        for network in config.networks:
-            parts.append(_network(network, config, progress))
+    for network in config.networks:
+        tasks_of(network, training(network, config))  # refuses before the first run
+    chunks = tuple(
+        training_chunk(network, method, training(network, config))
+        for network in config.networks
+        for method in config.methods
+    )
+    return Plan("optimizers x networks", chunks, partial(_assembled, config), "weight steps")
+
+
+def _assembled(config: PtqConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Checkpoints at the common loss of each network, rounded and measured."""
+    each = len(config.methods)
+    parts = [
+        _network(network, config, results[each * place : each * (place + 1)])
+        for place, network in enumerate(config.networks)
+    ]
     # The networks have different numbers of stages; a missing one has no name.
     joined = xr.concat(parts, "network", join="outer", fill_value={"stage_name": ""})
     dataset = joined.assign_coords(network=list(config.networks), bits=list(config.bits))
@@ -139,22 +164,21 @@ def _check(config: PtqConfig) -> None:
     check_real("least_rates", config.least_rates, at_least=1, at_most=config.rates)
 
 
-def _network(network: str, config: PtqConfig, progress: Progress) -> xr.Dataset:
-    tasks = problems(network, config)
-    steps = np.arange(0, config.steps + 1, config.every)
-    runs = {}
-    for method in config.methods:
-        rates = rates_of(method, network, config.rates)
-        runs[method] = train(tasks, method, rates, steps)
-        progress.advance()
+def _network(network: str, config: PtqConfig, results: Sequence[xr.Dataset]) -> xr.Dataset:
+    part = training(network, config)
+    tasks = tasks_of(network, part)
+    runs = {
+        method: runs_of(result, tasks[0], part)
+        for method, result in zip(config.methods, results, strict=True)
+    }
     loss = common_loss(runs, config.least_rates)
     shape = len(config.methods), config.rates, config.seeds
     crossed = np.full(shape, np.nan)
     found: dict[str, np.ndarray] = {}
     for i, run in enumerate(runs.values()):
         for j, seed in np.argwhere(run.crossing(loss) >= 0):
-            place = run.crossing(loss)[j, seed]
-            crossed[i, j, seed] = steps[place]
+            place = int(run.crossing(loss)[j, seed])
+            crossed[i, j, seed] = run.steps[place]
             numbers = measure(tasks[seed], run.checkpoint(j, seed, place), config.bits)
             for name, value in numbers.items():
                 table = found.setdefault(name, np.full((*shape, *value.shape), np.nan))
@@ -200,4 +224,5 @@ STUDY = Study(
     summary,
     version=2,  # a common loss is below every initial one
     resolve=resolve,
+    plan=plan,
 )
