@@ -50,7 +50,7 @@ CURVES = [
     ("momentum-noise", "momentum_noise_floor", "additive noise"),
     ("lmo", "norm", "norm one"),
     ("lmo", "dual_norm", "dual norm"),
-    ("newton-schulz", "newton_schulz", "Newton-Schulz"),
+    pytest.param("newton-schulz", "newton_schulz", "Newton-Schulz", marks=pytest.mark.slow),
     ("newton-schulz", "polar_factor", "polar factor: singular"),
     ("phases", "random_feature_resolution", "resolved scale"),
     pytest.param("matrix", "kronecker_count", "count of", marks=pytest.mark.slow),
@@ -242,7 +242,9 @@ def failing(rows):
     ("rows", "name", "factor", "word"),
     [
         (norm_steps.budget_rows, "norm_limit", 0.999, "the norm stays in its budget"),
-        (norm_steps.budget_rows, "norm_limit", 1.001, "the first step uses it up"),
+        pytest.param(
+            norm_steps.budget_rows, "norm_limit", 1.001, "the first step", marks=pytest.mark.slow
+        ),
         (norm_steps.budget_rows, "settled_norm", 1.1, "the norm settles at"),
         (norm_steps.noiseless_rows, "ball_loss", 1.001, "reach the least loss of the ball"),
         (norm_steps.noiseless_rows, "distance_rate", 1.05, "the tuned rate is"),

@@ -10,7 +10,13 @@ PROGRAM = "from experiments.cli import main; main()"
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
 @pytest.mark.parametrize(
-    "command", ["--help", "run norm_transfer --help", "list", "curve sgd --size 100"]
+    "command",
+    [
+        pytest.param("--help", marks=pytest.mark.slow),
+        pytest.param("run norm_transfer --help", marks=pytest.mark.slow),
+        "list",
+        "curve sgd --size 100",
+    ],
 )
 def test_a_closed_pipe_ends_a_command_quietly_with_141(tmp_path, command):
     child = subprocess.Popen(

@@ -121,6 +121,7 @@ def matrices():
     return matrix_quadratic(power_law(1.5, 1.8, 8), alignment="turned", key=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_a_quantized_network_rounds_weights_and_inputs_row_by_row():
     problem = network_problem()
     network = problem.init()

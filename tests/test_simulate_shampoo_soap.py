@@ -117,7 +117,7 @@ class NumpySoap:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("interval", [1, 3])
+@pytest.mark.parametrize("interval", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_soap_against_numpy(shape, interval):
     steps, start = gradients(shape, 9), np.ones(shape)
     numbers = (0.1, 0.7, 0.8, 0.6, 1e-6)

@@ -91,6 +91,7 @@ def test_vector_forms_equal_the_matrix_methods_on_aligned_problems(vector, whole
     )
 
 
+@pytest.mark.slow
 def test_padding_changes_no_error_and_drops_the_constant_part():
     problem, key = power_law(1.5, 1.8, 10, 0.02), jax.random.key(1)
     crossed = matrix_quadratic(problem, alignment="crossed", key=key)
@@ -107,6 +108,7 @@ def test_padding_changes_no_error_and_drops_the_constant_part():
         padded_error(noisy, 9)
 
 
+@pytest.mark.slow
 def test_tuning_reports_the_standard_error_over_seeds():
     problem, keys = least_squares(power_law(1.5, 1.8, 8, 0.5), 2.0), jax.random.split(KEY, 16)
     rates = rate_grid(0.01, 0.1, 0.5)

@@ -118,6 +118,7 @@ def test_summary_has_whole_rows(record):
     assert {row[-1] for row in tables[-1].rows} <= {"yes", "partly", "no", "open"}
 
 
+@pytest.mark.slow
 def test_networks_of_different_depth_share_a_record(tmp_path, monkeypatch):
     depths = {"language": 5, "linear": 2}
 

@@ -48,9 +48,9 @@ def stepped(a, b, update, steps=STEPS):
         (1.5, 1.75, 1.0, 0.9),
         (1.5, 1.75, 1.0, 0.999),
         (2.0, 2.0, 0.5, 0.0),
-        (1.5, 1.8, 1.0, 0.0),
+        pytest.param(1.5, 1.8, 1.0, 0.0, marks=pytest.mark.slow),
         (1.5, 1.8, 0.25, 0.25),  # the largest mode sits on the double root
-        (1.2, 1.5, 3.1, 0.7),
+        pytest.param(1.2, 1.5, 3.1, 0.7, marks=pytest.mark.slow),
         (1.0, 1.3, 2.9, 0.5),
     ],
 )
@@ -70,7 +70,7 @@ def test_heavy_ball_matches_stepping_every_mode(a, b, rate, momentum):
         (1.5, 1.75, 1.0, 0.9),
         (1.5, 1.75, 0.9, 0.999),
         (2.0, 2.0, 0.5, 0.0),
-        (1.2, 1.5, 1.3, 0.99),
+        pytest.param(1.2, 1.5, 1.3, 0.99, marks=pytest.mark.slow),
         (1.0, 1.3, 1.4, 0.5),
     ],
 )

@@ -224,6 +224,7 @@ def test_leaving_one_out_of_separate_laws_refits_its_own_group(separate):
     np.testing.assert_array_equal(found.parameters[0, others], separate.parameters[others])
 
 
+@pytest.mark.slow
 def test_what_the_rest_cannot_know_is_not_predicted(separate, noisy):
     # Without the largest of three sizes a separate law has two, too few for E, A and alpha.
     assert np.isnan(leave_largest_size_out(separate).rmse)

@@ -110,6 +110,7 @@ def fitted(size, tokens, loss, delta, starts=24):
     return float(values[0, best]), np.array(plain, float), float(slopes[0, best]), agreement
 
 
+@pytest.mark.slow
 def test_every_reference_fit_is_matched_or_beaten():
     for row in read("reference_fits.csv").itertuples():
         kind = str(row.dataset).split()[0]

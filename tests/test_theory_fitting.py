@@ -175,12 +175,15 @@ def test_all_public_runs_reach_the_reference_optimum():
     assert fit.objective == pytest.approx(1.826010523e-3, rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", [1, 5, 6, 12])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 12))]
+)
 def test_no_start_loses_a_term_of_the_law(seed):
     # With a gradient summed over the runs, BFGS threw one start of each of these away.
     assert fit_chinchilla(public_runs(), key=jax.random.key(seed)).agreement == 1.0
 
 
+@pytest.mark.slow
 def test_squares_on_the_loss_reach_the_reference_optimum():
     fit = fit_chinchilla(public_runs(), kind="mse", key=jax.random.key(0))
     expected = (1.88281, 567.81, 7581.8, 0.35762, 0.42762)

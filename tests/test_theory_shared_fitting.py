@@ -118,6 +118,7 @@ def test_one_group_is_a_chinchilla_fit():
     np.testing.assert_allclose(same.parameters, one.parameters, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_separate_laws_are_the_fits_of_each_group_alone():
     data = synthetic(0.002)
     together = fit_form(data, SEPARATE, starts=32, key=jax.random.key(0))

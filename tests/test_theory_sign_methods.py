@@ -121,6 +121,7 @@ def tuned(a, b, size, steps, exponent, points=240):
     return losses[best]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("a", "b"), [(1.5, 1.8), (2.0, 3.5)])
 def test_exponent_two_whatever_the_source(a, b):
     law = sign_descent_exponents(power_law(a, b, 1e6))

@@ -48,6 +48,7 @@ def test_gd_reproduces_the_published_table_of_zipf(size, row):
     np.testing.assert_allclose(zipf_gd(1.0, size, size**TAUS / 2), row, atol=PRINTED)
 
 
+@pytest.mark.slow
 def test_gd_of_harmonic_sums_and_of_many_words_reproduces_the_published_table():
     harmonic = zipf_gd_harmonic(1e7, 1e7**TAUS / 2)
     np.testing.assert_allclose(harmonic, (0.68950, 0.44816, 0.20784, 0.01314), atol=PRINTED)

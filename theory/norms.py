@@ -42,6 +42,10 @@ def sign(values: Array) -> Array:
 
     Returns:
         Array of that shape; its derivative is zero.
+
+    Kind: exact.
+    Valid: real values; numbers below the smallest normal one count as zero.
+    Source: the definition.
     """
     fixed = jax.lax.stop_gradient(values)
     ones = jnp.copysign(jnp.ones_like(fixed), fixed)
