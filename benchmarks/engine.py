@@ -18,6 +18,7 @@ from jax import lax
 
 from benchmarks.roofline import roofline_rows
 from benchmarks.rows import best_seconds, row
+from simulate.least_squares import least_squares
 from simulate.optimizers import sgd
 from simulate.problems import DiagonalQuadratic, diagonal_quadratic
 from simulate.sweep import sweep
@@ -37,8 +38,13 @@ def engine_rows(repeats: int = 5) -> list[dict[str, Any]]:
         One dict a comparison: what, size, ours_seconds, peer_seconds, ratio, target, roofline (the
         fraction of the roofline that the engine reaches, if the peer is one, or None).
     """
-    large = _large(2**20, 500, repeats)
-    return [large, *_sweep(4096, 10_000, 1024, max(2, repeats // 2)), *roofline_rows(repeats)]
+    few = max(2, repeats // 2)
+    return [
+        _large(2**20, 500, repeats),
+        *_sweep(4096, 10_000, 1024, few),
+        _noisy_sweep(4096, 1000, 1024, few),
+        *roofline_rows(repeats),
+    ]
 
 
 def _large(size: int, horizon: int, repeats: int) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> list[d
     rates = np.linspace(0.1, 1.9, configurations)
     # Constants closed over: fewer arguments make the peers' calls cheaper.
     step = jax.jit(lambda params, rate: params - rate * problem.gradient(params, NO_KEY))
-    loop = jax.jit(partial(jitted_run, problem, jnp.asarray(steps)))
+    loop = jax.jit(partial(jitted_run, problem, jnp.asarray(steps), NO_KEY))
     some = jnp.asarray(rates[:: configurations // PEER_RUNS], jnp.float32)
 
     def ours() -> np.ndarray:
@@ -97,6 +103,31 @@ def _sweep(size: int, horizon: int, configurations: int, repeats: int) -> list[d
     ]
 
 
+def _noisy_sweep(size: int, horizon: int, configurations: int, repeats: int) -> dict[str, Any]:
+    """Where steps draw noise, a sweep draws it once for many configurations."""
+    problem = least_squares(power_law(1.5, 1.8, size, 0.1), 8, jnp.float32)
+    steps, key = record_steps(horizon, 30), jax.random.key(0)
+    rates = np.linspace(0.01, 0.3, configurations)
+    loop = jax.jit(partial(jitted_run, problem, jnp.asarray(steps), key))
+    some = jnp.asarray(rates[:: configurations // PEER_RUNS], jnp.float32)
+
+    def ours() -> np.ndarray:
+        return np.asarray(sweep(problem, sgd, steps, {"learning_rate": rates}, key[None]).loss)[
+            :, 0
+        ]
+
+    def runs() -> np.ndarray:
+        return np.array([np.asarray(loop(rate)) for rate in some])
+
+    np.testing.assert_allclose(ours()[:: configurations // PEER_RUNS], runs(), rtol=1e-3)
+    here, there = best_seconds([ours, runs], repeats)
+    what = (
+        f"{configurations:,} learning rates of SGD on least squares, {horizon:,} steps, against "
+        f"jitted runs one after the other (from {PEER_RUNS} of them)"
+    )
+    return row(what, size, here, there * configurations / PEER_RUNS, RUN_TARGET)
+
+
 def numpy_loop(problem: DiagonalQuadratic, steps: np.ndarray, rate: float) -> np.ndarray:
     """Gradient descent with no temporary array, the rate multiplied in beforehand."""
     curvature, target = np.asarray(problem.curvature), np.asarray(problem.target)
@@ -128,11 +159,11 @@ def step_loop(
     return params
 
 
-def jitted_run(problem: DiagonalQuadratic, steps: jax.Array, rate: jax.Array) -> jax.Array:
+def jitted_run(problem: Any, steps: jax.Array, key: jax.Array, rate: jax.Array) -> jax.Array:
     """One run as a loop of one step an iteration, losses at recording times only."""
 
-    def one_step(_: jax.Array, params: jax.Array) -> jax.Array:
-        return params - rate * problem.gradient(params, NO_KEY)
+    def one_step(step: jax.Array, params: jax.Array) -> jax.Array:
+        return params - rate * problem.gradient(params, jax.random.fold_in(key, step))
 
     def advance(carry: tuple, target: jax.Array) -> tuple:
         params, now = carry

@@ -102,7 +102,8 @@ class LeastSquares(_Regression):
         across_key, gram_key = jax.random.split(key)
         error = self.root_eigenvalues * (params - self.target)
         length = jnp.sqrt(jnp.sum(error**2))
-        direction = error / jnp.where(length > 0, length, 1.0)
+        # At u = 0 there is no direction along: every component is then across.
+        inverse = jnp.where(length > 0, 1 / length, 0.0)
         first, cross, second = _bartlett(gram_key, self.batch_size, error.dtype)
         # In the plane of z = Z u / |u| and the noise: z = (first, 0), noise = (cross, second).
         residual = length * first - self.noise_std * cross
@@ -115,10 +116,11 @@ class LeastSquares(_Regression):
             lambda: jax.random.normal(across_key, error.shape, error.dtype),
             lambda: jnp.zeros_like(error),
         )
-        across = normal - direction * jnp.sum(direction * normal)
-        # At u = 0 there is no direction along: every component is then across.
-        across = jnp.where(length > 0, across, normal)
-        total = along * direction + residual_length * across
+        # With d = u / |u|: total = along d + |r| (normal - d (d . normal)), in one pass. Over a
+        # sweep the product is one of matrix and vector; as a sum it took four times all the rest.
+        shadow = inverse * jnp.dot(error, normal, precision=lax.Precision.HIGHEST)
+        on_error = inverse * (along - residual_length * shadow)
+        total = on_error * error + residual_length * normal
         return self.trained * self.root_eigenvalues * total / self.batch_size
 
 

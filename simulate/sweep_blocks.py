@@ -19,7 +19,7 @@ RANDOM = ("random_bits", "threefry2x32")
 # Parameters a block steps at once: beyond it the cost of a step outweighs that of starting it.
 CPU_ELEMENTS, ACCELERATOR_ELEMENTS = 2**16, 2**21
 # Noise is drawn once a block for all its configurations: smaller blocks would pay mostly for noise.
-NOISY_ELEMENTS, SHARING_NOISE = 2**20, 32
+NOISY_ELEMENTS, SHARING_NOISE = 2**19, 32
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def cut(problem: Any, configurations: int, seeds: int, platform: str) -> Blocks:
         platform: kind of device, e.g. `cpu`.
 
     Returns:
-        `Blocks` of about 2^16 parameters (2^21 on accelerators, 2^20 where gradients draw noise for
+        `Blocks` of about 2^16 parameters (2^21 on accelerators, 2^19 where gradients draw noise for
         every parameter), or one run, or 32 configurations that share their noise.
     """
     params = jax.eval_shape(problem.init)

@@ -39,7 +39,7 @@ def quadratic(dtype=float):
 
 
 def stochastic(dtype):
-    return least_squares(power_law(1.5, 1.8, 8192, 0.1), 4, dtype)
+    return least_squares(power_law(1.5, 1.8, 4096, 0.1), 4, dtype)
 
 
 def matrix(dtype, side):
