@@ -44,9 +44,11 @@ def off(function, factor=1.001):
 # Group, name in its module of what is a thousandth off, and a word of the claims that must fail.
 CURVES = [
     ("momentum", "heavy_ball", "heavy ball:"),
-    ("momentum-noise", "stationary_loss", "stationary loss"),
+    pytest.param("momentum-noise", "stationary_loss", "stationary loss", marks=pytest.mark.slow),
     ("momentum-noise", "sgd_momentum", "loss after 10^4 steps"),
-    ("momentum-noise", "momentum_stability_sum", "stability sum"),
+    pytest.param(
+        "momentum-noise", "momentum_stability_sum", "stability sum", marks=pytest.mark.slow
+    ),
     ("momentum-noise", "momentum_noise_floor", "additive noise"),
     ("lmo", "norm", "norm one"),
     ("lmo", "dual_norm", "dual norm"),

@@ -170,6 +170,7 @@ def shared(file, out, *extra):
     return ["fit", str(file), *chosen, *small, "--report", str(out), *extra]
 
 
+@pytest.mark.slow
 def test_a_shared_law_reports_rescalings_diagnostics_and_predictions(cells, tmp_path, capsys):
     out = tmp_path / "report"
     asked = ["--reference", "lion", "--holdout", "N>1e9", "--predict", "N=70e9,D=1.4e12"]

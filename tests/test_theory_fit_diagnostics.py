@@ -199,6 +199,7 @@ def test_a_profile_says_where_there_is_no_bound():
         profile(weak, "beta", level=1.0)
 
 
+@pytest.mark.slow
 def test_leaving_one_out_is_a_fit_of_the_rest(noisy, one_out, rest_fit):
     data, row, rest = noisy.data, 5, rest_fit
     place = rest.data.groups.index(data.groups[data.group[row]])

@@ -17,9 +17,9 @@ from .tolerances import EIGHT_POINTS, LAST_DIGIT, SAME_MATHS, Z_SCORE
 STEPS = np.array([0, 1, 2, 3, 10, 100, 1000])
 CASES = [
     (1.5, 1.8, 0.1, 0.9, 4, 0.1),
-    (2.0, 1.3, 0.3, 0.5, 1, 1.0),
+    pytest.param(2.0, 1.3, 0.3, 0.5, 1, 1.0, marks=pytest.mark.slow),
     (1.2, 2.5, 0.02, 0.98, 16, 0.5),
-    (1.5, 1.8, 0.3, 0.0, 4, 0.0),
+    pytest.param(1.5, 1.8, 0.3, 0.0, 4, 0.0, marks=pytest.mark.slow),
 ]
 
 
