@@ -112,9 +112,8 @@ def _noisy_sweep(size: int, horizon: int, configurations: int, repeats: int) -> 
     some = jnp.asarray(rates[:: configurations // PEER_RUNS], jnp.float32)
 
     def ours() -> np.ndarray:
-        return np.asarray(sweep(problem, sgd, steps, {"learning_rate": rates}, key[None]).loss)[
-            :, 0
-        ]
+        found = sweep(problem, sgd, steps, {"learning_rate": rates}, key[None])
+        return np.asarray(found.loss)[:, 0]
 
     def runs() -> np.ndarray:
         return np.array([np.asarray(loop(rate)) for rate in some])

@@ -21,6 +21,7 @@ from benchmarks.rows import best_seconds, row
 from paper_figures.style import BLUE, COLUMN_INCHES, GREY, VERMILION, paper_style
 from theory.problem import power_law
 from theory.sgd import sgd
+from theory.spectrum import approximation_error
 
 CAPACITY_EXPONENT, SOURCE_EXPONENT, NOISE_VARIANCE = 1.5, 1.8, 0.1
 LEARNING_RATE, BATCH_SIZE = 0.3, 4.0
@@ -48,20 +49,20 @@ def exact_curve(size: float, steps: np.ndarray) -> np.ndarray:
     return np.asarray(jax.block_until_ready(found.bias + found.noise))
 
 
-def _modes(size: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Eigenvalues, energies at the start, and label noise with that of the untrained modes."""
+def _modes(size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Eigenvalues, second moments at the start, their decay a step, noise with untrained modes."""
     k = np.arange(1, int(size) + 1, dtype=float)
     problem = power_law(CAPACITY_EXPONENT, SOURCE_EXPONENT, size, NOISE_VARIANCE)
-    untrained = 2 * float(sgd(problem, LEARNING_RATE, BATCH_SIZE, 0).approximation)
+    noise = NOISE_VARIANCE + 2 * float(approximation_error(problem))
     eigenvalues = k**-CAPACITY_EXPONENT
-    return eigenvalues, k**-SOURCE_EXPONENT / eigenvalues, NOISE_VARIANCE + untrained
+    step = LEARNING_RATE * eigenvalues
+    decay = 1 - 2 * step + step**2 * (1 + 1 / BATCH_SIZE)
+    return eigenvalues, k**-SOURCE_EXPONENT / eigenvalues, decay, noise
 
 
 def recursion(size: float, steps: np.ndarray) -> np.ndarray:
     """Every mode's second moment, step by step, in place."""
-    eigenvalues, moments, noise = _modes(size)
-    step = LEARNING_RATE * eigenvalues
-    decay = 1 - 2 * step + step**2 * (1 + 1 / BATCH_SIZE)
+    eigenvalues, moments, decay, noise = _modes(size)
     injected = LEARNING_RATE**2 / BATCH_SIZE * eigenvalues
     work = np.empty_like(moments)
     losses, now = [], 0
@@ -78,9 +79,7 @@ def recursion(size: float, steps: np.ndarray) -> np.ndarray:
 
 def volterra(size: float, steps: np.ndarray) -> np.ndarray:
     """Loss = forcing + kernel * loss, solved forwards."""
-    eigenvalues, moments, noise = _modes(size)
-    step = LEARNING_RATE * eigenvalues
-    decay = 1 - 2 * step + step**2 * (1 + 1 / BATCH_SIZE)
+    eigenvalues, moments, decay, noise = _modes(size)
     last = int(steps[-1])
     forcing, kernel = np.empty(last + 1), np.empty(last + 1)
     powers = np.ones_like(decay)
