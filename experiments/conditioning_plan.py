@@ -24,6 +24,7 @@ from experiments.conditioning_runs import (
     fitted,
     profiles_of_draw,
 )
+from experiments.optimizer_runs import fit_bytes
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,6 @@ class Draws:
         return jax.random.split(jax.random.key(self.seed), self.repeats)
 
 
-# Of the runs, for every start: Newton's method tries 40 steps at once.
-RUN_COPIES = 320
 # Cost of a fit in those of the other sources: on the edges the slowest start takes more steps.
 DEARER: Mapping[str, float] = {"edges": 5.0}
 # Refits of one value of a profile, in starts: where it has no end it is widened again and again.
@@ -95,7 +94,7 @@ FITS: dict[str, tuple[str, ...]] = {
 
 def _memory(fitting: Fitting) -> int:
     """Of one fit."""
-    return 8 * RUN_COPIES * fitting.starts * len(OPTIMIZERS) * fitting.cells
+    return fit_bytes(fitting.starts, len(OPTIMIZERS) * fitting.cells)
 
 
 def _work(fitting: Fitting) -> float:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from experiments.chunks import Chunk
 from experiments.optimizer_cases import Case, exact_losses_of
-from experiments.optimizer_runs import REFERENCE, noisy_runs
+from experiments.optimizer_runs import REFERENCE, fit_bytes, noisy_runs
 from theory.fit_comparison import judged, nested_test
 from theory.fit_held_out import held_out
 from theory.fit_resampling import bootstrap_form
@@ -29,8 +29,6 @@ FORMS = {
 }
 LAW = ("irreducible", "size_coefficient", "size_exponent", "tokens_coefficient", "tokens_exponent")
 DRAWS_A_CHUNK = 5
-# Of the runs, for every start: Newton's method tries 40 steps at once.
-RUN_COPIES = 320
 # Cost of a fit in those of the bent grid: on the edges the slowest start takes more steps.
 DEARER = 4.0
 
@@ -70,8 +68,7 @@ class Fitting:
 
 def _memory(fitting: Fitting) -> int:
     """Of one fit."""
-    runs = len(fitting.case.optimizers) * fitting.case.cells
-    return 8 * RUN_COPIES * fitting.starts * runs
+    return fit_bytes(fitting.starts, len(fitting.case.optimizers) * fitting.case.cells)
 
 
 def _work(fitting: Fitting) -> float:

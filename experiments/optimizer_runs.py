@@ -187,3 +187,12 @@ def derived_law(capacity: float, source: float, noise_variance: float, rate: flo
     alpha, beta = (float(value) for value in loss_exponents(problem))
     tokens = float(gd_asymptote(problem, rate, 1.0))
     return np.array([noise_variance / 2, 1 / (2 * alpha), alpha, tokens, beta])
+
+
+# Of the runs, for every start: Newton's method tries 40 steps at once.
+RUN_COPIES = 320
+
+
+def fit_bytes(starts: int, runs: int) -> int:
+    """Memory of the arrays of one fit, an estimate."""
+    return 8 * RUN_COPIES * starts * runs
