@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from experiments.studies import (
-    bounds,
+    STUDIES,
     conditioning,
     exponents,
     norm_transfer,
@@ -21,27 +21,13 @@ from experiments.studies import (
 
 from .presets import tiny_config
 
-CUT = {
-    module.STUDY.name: module
-    for module in (
-        bounds,
-        conditioning,
-        exponents,
-        norm_transfer,
-        optimizers,
-        ptq,
-        qat,
-        schedules,
-        spectral,
-        tuning_laws,
-    )
-}
+CUT = {name: study for name, study in STUDIES.items() if study.plan is not None}
 
 
 @cache
 def chunks(config):
-    (module,) = (m for m in CUT.values() if m.STUDY.config is type(config))
-    return module.plan(config).chunks
+    (study,) = (study for study in CUT.values() if study.config is type(config))
+    return study.plan(config, None).chunks
 
 
 def keys(config):
@@ -50,7 +36,7 @@ def keys(config):
 
 @pytest.mark.parametrize("name", CUT)
 def test_chunks_can_be_sent_named_and_told_apart(name):
-    for config in (tiny_config(CUT[name].STUDY.config), CUT[name].STUDY.config()):
+    for config in (tiny_config(CUT[name].config), CUT[name].config()):
         found = chunks(config)
         assert len({chunk.name for chunk in found}) == len(found) > 1
         assert len({chunk.key for chunk in found}) == len(found)
@@ -102,7 +88,7 @@ def test_more_of_a_grid_or_another_fit_keeps_the_chunks(config, change):
     ],
 )
 def test_other_runs_are_other_chunks(name, change):
-    config = tiny_config(CUT[name].STUDY.config)
+    config = tiny_config(CUT[name].config)
     assert not keys(config) & keys(replace(config, **change))
 
 
@@ -132,7 +118,7 @@ def test_another_seed_of_the_bases_leaves_what_has_none():
     ],
 )
 def test_a_field_changes_the_chunks_that_depend_on_it(name, change, ends):
-    config = tiny_config(CUT[name].STUDY.config)
+    config = tiny_config(CUT[name].config)
     other = chunks(replace(config, **change))
     changed = {chunk.name for chunk in other if chunk.key not in keys(config)}
     assert changed == {chunk.name for chunk in other if chunk.name.endswith(ends)}
