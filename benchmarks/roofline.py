@@ -8,7 +8,7 @@ this, one multiply-add an array and pass, on arrays that stay in the first or se
 cores at once; the out-of-cache roofline is the same loop on arrays far larger than any cache. Both
 are compiled like the engine, for 512-bit vectors. What a method computes besides (roots, quotients,
 signs) the roofline does not count; for Adam, whose root and quotient keep a divider busy for longer
-than the streams take, a second roofline does. Gradient descent takes three steps in registers a
+than the streams take, a second roofline does. Gradient descent takes four steps in registers a
 pass, which the roofline does not: its fraction may pass one.
 """
 

@@ -5,8 +5,10 @@ that change the computation rather than a number, like Nesterov's step, are fact
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from simulate.elementwise import elementwise
@@ -37,4 +39,16 @@ def nesterov(
         learning_rate: step size.
         momentum: constant extrapolation factor.
     """
-    return optax.sgd(learning_rate, momentum, nesterov=True)
+    ahead = learning_rate * momentum
+
+    def init(params: Any) -> Any:
+        return jax.tree.map(jnp.zeros_like, params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        average = jax.tree.map(lambda m, g: momentum * m + g, state, updates)
+        # XLA compiles `optax.sgd`'s learning_rate (momentum m + g) to a step four times slower.
+        moved = jax.tree.map(lambda m, g: -ahead * m - learning_rate * g, average, updates)
+        return moved, average
+
+    return optax.GradientTransformation(init, update)
