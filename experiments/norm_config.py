@@ -4,14 +4,13 @@ A (method, width, batch size) is a cell. Its rates lie on the lattice 2^(j/2), i
 where the optima of its token budgets are expected; a cell does not run every rate of the lattice.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from experiments.stated_text import digest_of, stated_bytes
 from simulate.grouped import GroupedMethod, layered_adamw, layered_signum, muon_adamw, scion
-from simulate.language import read_bytes
 from theory.checks import check_choice, check_real, check_whole
 
 REFERENCE_WIDTH = 32  # where the windows of rates were placed
@@ -120,14 +119,8 @@ def resolve_text(config: NormRunsConfig) -> NormRunsConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    text = read_bytes(config.text or None, config.max_bytes)
-    digest = hashlib.sha256(text).hexdigest()[:12]
-    if config.text_digest not in ("", digest):
-        raise ValueError(
-            f"`text_digest` must be {digest}, that of the text, or left out, "
-            f"got {config.text_digest!r}."
-        )
-    return replace(config, text_digest=digest)
+    text = stated_bytes(config.text, config.max_bytes, config.text_digest)
+    return replace(config, text_digest=digest_of(text))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.stated_text import stated_bytes
 from simulate.adaptive import adamw
 from simulate.grouped import (
     GroupedMethod,
@@ -24,7 +25,7 @@ from simulate.grouped import (
     muon_adamw,
     scion,
 )
-from simulate.language import learn_tokens, read_bytes
+from simulate.language import learn_tokens
 from simulate.network_problems import NextToken, Regression, next_token, regression
 from simulate.networks import Linear, Network, deep_linear, language_model
 from simulate.optimizers import OptimizerFactory
@@ -126,7 +127,7 @@ def problems(network: str, config: Any) -> list[NextToken | Regression]:
             target, starts[0], outputs, config.batch_size, task_key, config.evaluation
         )
     else:
-        text = read_bytes(config.text or None, config.max_bytes)
+        text = stated_bytes(config.text, config.max_bytes, config.text_digest)
         tokenizer = learn_tokens(text, config.vocabulary)
         starts = [
             language_model(

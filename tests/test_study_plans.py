@@ -6,6 +6,8 @@ from functools import cache
 
 import pytest
 
+from experiments.ptq_plan import tasks_of
+from experiments.spectral_text import counted
 from experiments.studies import (
     STUDIES,
     conditioning,
@@ -18,6 +20,7 @@ from experiments.studies import (
     spectral,
     tuning_laws,
 )
+from simulate.language import read_bytes
 
 from .presets import tiny_config
 
@@ -81,8 +84,6 @@ def test_more_of_a_grid_or_another_fit_keeps_the_chunks(config, change):
         ("qat", {"seeds": 3}),
         ("bounds", {"seed": 1}),
         ("ptq", {"seed": 1}),
-        ("ptq", {"text_digest": "0" * 12}),
-        ("spectral", {"capacity": 1.6, "text_digest": "0" * 12}),
         ("conditioning", {"delta": 0.1}),
         ("optimizers", {"seed": 1}),
     ],
@@ -90,6 +91,40 @@ def test_more_of_a_grid_or_another_fit_keeps_the_chunks(config, change):
 def test_other_runs_are_other_chunks(name, change):
     config = tiny_config(CUT[name].config)
     assert not keys(config) & keys(replace(config, **change))
+
+
+def reading(name, path):
+    """A study of the text at a path, resolved."""
+    config = CUT[name].config
+    stated = tiny_config(config)
+    if name == "norm_transfer":
+        stated = replace(stated, networks=replace(stated.networks, text=str(path)))
+    else:
+        stated = replace(stated, text=str(path))
+    return CUT[name].resolve(stated)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk"),
+    [
+        ("ptq", "language, muon"),
+        ("spectral", "text, 16 words"),
+        ("norm_transfer", "scion, width 4"),
+    ],
+)
+def test_another_text_is_another_chunk_and_not_read_for_this_one(name, chunk, tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(read_bytes(None, 200_000))
+    config = reading(name, path)
+    (first,) = (found for found in chunks(config) if found.name == chunk)
+    path.write_bytes(path.read_bytes()[::-1])
+    (second,) = (found for found in chunks(reading(name, path)) if found.name == chunk)
+    assert first.key != second.key
+    # What planning has read is not known to the process that computes.
+    tasks_of.cache_clear()
+    counted.cache_clear()
+    with pytest.raises(ValueError, match=r"`text_digest` must be .*, that of the text in .*text"):
+        first.compute()
 
 
 def test_another_seed_of_the_quadratic_leaves_the_networks():

@@ -1,6 +1,5 @@
 """Gradient descent on real text: simulation, exact curve, and what two exponents can predict."""
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +7,12 @@ import xarray as xr
 
 from experiments.progress import Progress
 from experiments.records import with_units
+from experiments.stated_text import digest_of, stated_text
 from experiments.study import Study
 from experiments.tables import Table
 from simulate.bigram import ExponentEstimate, bigram, bigram_spectrum, measure_exponents
 from simulate.optimizers import sgd as sgd_optimizer
-from simulate.text import DEFAULT_MAX_BYTES, count_bigrams, read_text
+from simulate.text import DEFAULT_MAX_BYTES, count_bigrams
 from simulate.trajectory import record_steps, simulate
 from theory.linear_methods import gd
 from theory.spectrum import explicit_spectrum
@@ -55,20 +55,14 @@ def resolve(config: BigramConfig) -> BigramConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    text = read_text(config.text or None, config.max_bytes)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    if config.text_digest not in ("", digest):
-        raise ValueError(
-            f"`text_digest` must be {digest}, that of the text, or left out, "
-            f"got {config.text_digest!r}."
-        )
-    return replace(config, text_digest=digest)
+    text = stated_text(config.text, config.max_bytes, config.text_digest)
+    return replace(config, text_digest=digest_of(text))
 
 
 def compute(config: BigramConfig, progress: Progress) -> xr.Dataset:
     """Counts the text, measures its exponents, trains on it and draws the exact curves."""
     with progress.task("bigram", 4):
-        text = read_text(config.text or None, config.max_bytes)
+        text = stated_text(config.text, config.max_bytes, config.text_digest)
         counts = count_bigrams(text, config.vocabulary)
         progress.advance()
         window = (config.window_first, config.window_last)

@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 
 from experiments.chunks import Plan, computed
-from experiments.norm_config import NormRunsConfig, resolve_text
 from experiments.progress import Progress
 from experiments.ptq_plan import runs_of, tasks_of, training, training_chunk
 from experiments.ptq_runs import (
@@ -30,6 +29,7 @@ from experiments.ptq_runs import (
 )
 from experiments.ptq_tables import summary
 from experiments.records import with_units
+from experiments.stated_text import digest_of, stated_bytes
 from experiments.study import Study
 from theory.checks import check_real, check_whole
 
@@ -97,10 +97,8 @@ def resolve(config: PtqConfig) -> PtqConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    asked = NormRunsConfig(
-        text=config.text, text_digest=config.text_digest, max_bytes=config.max_bytes
-    )
-    return replace(config, text_digest=resolve_text(asked).text_digest)
+    text = stated_bytes(config.text, config.max_bytes, config.text_digest)
+    return replace(config, text_digest=digest_of(text))
 
 
 def compute(config: PtqConfig, progress: Progress) -> xr.Dataset:

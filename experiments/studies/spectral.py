@@ -25,7 +25,7 @@ from experiments.spectral_methods import METHODS
 from experiments.spectral_plan import assembled_matrices, exact_chunks, simulated_chunks
 from experiments.spectral_tables import summary
 from experiments.spectral_text import TextSource, assembled_text, counted, text_chunks
-from experiments.studies import bigram as text_study
+from experiments.stated_text import digest_of, stated_text
 from experiments.study import Study
 from theory.checks import check_real
 from theory.problem import power_law
@@ -74,10 +74,8 @@ def resolve(config: SpectralConfig) -> SpectralConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    asked = text_study.BigramConfig(
-        text=config.text, text_digest=config.text_digest, max_bytes=config.max_bytes
-    )
-    return replace(config, text_digest=text_study.resolve(asked).text_digest)
+    text = stated_text(config.text, config.max_bytes, config.text_digest)
+    return replace(config, text_digest=digest_of(text))
 
 
 def compute(config: SpectralConfig, progress: Progress) -> xr.Dataset:
