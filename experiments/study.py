@@ -11,6 +11,7 @@ import xarray as xr
 
 from experiments.chunk_store import ChunkStore
 from experiments.chunks import Plan
+from experiments.compiled import bound_compiled
 from experiments.config import config_key
 from experiments.errors import UserError
 from experiments.lock import locked
@@ -131,6 +132,7 @@ def _at_once(run: _Run) -> None:
             f"{run.study.name} is computed in one piece; --cluster does not apply to it, "
             "it runs in this process."
         )
+    bound_compiled()
     start = time.perf_counter()
     dataset = run.study.compute(run.config, run.progress)
     seconds = time.perf_counter() - start

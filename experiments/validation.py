@@ -9,6 +9,7 @@ import pandas as pd
 from experiments.arguments import check_names
 from experiments.claims import CLAIMS
 from experiments.compare import AGREES, DISAGREES, OPEN, Verdict
+from experiments.compiled import bound_compiled
 from experiments.progress import Progress
 from experiments.tables import Table
 
@@ -32,6 +33,7 @@ def validate(names: Sequence[str], quick: bool, progress: Progress) -> list[Verd
     verdicts = []
     with progress.task("claims", len(chosen)):
         for name in chosen:
+            bound_compiled()
             verdicts.extend(CLAIMS[name](quick))
             progress.advance()
     return verdicts

@@ -1,14 +1,9 @@
 """Fixtures that several files share."""
 
-from pathlib import Path
-
-import jax
 import matplotlib.pyplot as plt
 import pytest
 
-# Compiled programs hold memory maps, of which Linux gives a process 65,530: with all of them taken
-# the compiler crashes.
-MAPS, MOST_MAPS = Path("/proc/self/maps"), 30_000
+from experiments.compiled import bound_compiled
 
 
 @pytest.fixture(scope="session")
@@ -29,5 +24,4 @@ def _closed_figures():
 @pytest.fixture(autouse=True, scope="module")
 def _bounded_maps():
     """Compiled programs of earlier files are let go before they are too many for one process."""
-    if MAPS.is_file() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-        jax.clear_caches()
+    bound_compiled()
