@@ -24,6 +24,7 @@ figures: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_simulate_blocks.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

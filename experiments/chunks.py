@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from experiments.compiled import bound_compiled
 from experiments.config import KEY_LENGTH
 from experiments.progress import Progress
 
@@ -124,6 +125,7 @@ def computed(plan: Plan, progress: Progress) -> xr.Dataset:
     results = []
     with progress.task(plan.label, len(plan.chunks)):
         for chunk in plan.chunks:
+            bound_compiled()
             results.append(chunk.compute())
             progress.advance()
     return plan.assemble(results)

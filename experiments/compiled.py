@@ -8,21 +8,23 @@ from pathlib import Path
 
 import jax
 
-MAPS = Path("/proc/self/maps")
-# Half of what there is: one part of a study takes some thousands at most.
-MOST_MAPS = 30_000
+MAPS, LIMIT = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
-def bound_compiled(most_maps: int = MOST_MAPS) -> bool:
+def bound_compiled(most_maps: int | None = None) -> bool:
     """Lets compiled programs go if the process has many memory maps; what is needed is recompiled.
 
     Args:
-        most_maps: number of maps that are left alone.
+        most_maps: number of maps that are left alone; left out, half of what the system allows: one
+            part of a study takes some thousands at most.
 
     Returns:
         Whether they were let go. Never where the system does not list its maps.
     """
-    if not MAPS.is_file() or MAPS.read_bytes().count(b"\n") <= most_maps:
+    if not (MAPS.is_file() and LIMIT.is_file()):
+        return False
+    most = int(LIMIT.read_text()) // 2 if most_maps is None else most_maps
+    if MAPS.read_bytes().count(b"\n") <= most:
         return False
     jax.clear_caches()
     return True

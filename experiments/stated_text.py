@@ -55,6 +55,6 @@ def _check(path: str, text: bytes | str, digest: str) -> None:
     if digest not in ("", found):
         where = path or "the standard library of this Python"
         raise ValueError(
-            f"`text_digest` must be {found}, that of the text in {where}, or left out, "
-            f"got {digest!r}."
+            f"`text_digest` must be {found}, that of the text now in {where}, or left out, got "
+            f"{digest!r}; a study that was planned with another text needs that text."
         )

@@ -18,7 +18,7 @@ from jax.custom_batching import custom_vmap
 from simulate.elementwise import is_elementwise
 from simulate.optimizers import OptimizerFactory, sgd
 from simulate.parallel import cores, equations
-from simulate.problems import Problem, block_sum
+from simulate.problems import CenteredQuadratic, Problem, block_sum
 from simulate.stepping import recorded, stepper
 
 # Of each array of a block; half a dozen of them nearly fit into a first-level cache of 48 KB, and
@@ -113,7 +113,8 @@ def _folded(
     block: Any, optimizer: OptimizerFactory, numbers: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """Plain descent with its rate multiplied into the curvature: one operation a step less."""
-    if optimizer is not sgd or set(numbers) != {"learning_rate"}:
+    is_plain = optimizer is sgd and set(numbers) == {"learning_rate"}
+    if not (is_plain and type(block) is CenteredQuadratic):
         return block, numbers
     rate = jnp.asarray(numbers["learning_rate"], block.curvature.dtype)
     return replace(block, curvature=rate * block.curvature), {"learning_rate": 1.0}

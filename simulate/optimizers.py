@@ -31,14 +31,16 @@ def sgd(
 
 @elementwise
 def nesterov(
-    learning_rate: jax.Array | float, momentum: jax.Array | float
+    learning_rate: optax.ScalarOrSchedule, momentum: jax.Array | float
 ) -> optax.GradientTransformation:
     """Nesterov's descent, m <- momentum m + g, x <- x - learning_rate (momentum m + g).
 
     Args:
-        learning_rate: step size.
+        learning_rate: step size, a number or a schedule.
         momentum: constant extrapolation factor.
     """
+    if callable(learning_rate):
+        return optax.sgd(learning_rate, momentum, nesterov=True)
     ahead = learning_rate * momentum
 
     def init(params: Any) -> Any:
@@ -47,7 +49,7 @@ def nesterov(
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
         average = jax.tree.map(lambda m, g: momentum * m + g, state, updates)
-        # XLA compiles `optax.sgd`'s learning_rate (momentum m + g) to a step four times slower.
+        # XLA makes a step three times slower of `optax.sgd`'s learning_rate (momentum m + g).
         moved = jax.tree.map(lambda m, g: -ahead * m - learning_rate * g, average, updates)
         return moved, average
 

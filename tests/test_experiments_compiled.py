@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import study, sweeps, validation
+from experiments import chunks, study, sweeps, validation
 from experiments.compiled import MAPS, bound_compiled
 from experiments.progress import Progress
 
@@ -36,14 +36,16 @@ def test_programs_go_where_maps_are_many_and_are_compiled_again():
 
 def test_every_chunk_study_and_group_of_claims_begins_with_it(tmp_path, monkeypatch):
     calls = []
-    for module in (study, sweeps, validation):
+    for module in (chunks, study, sweeps, validation):
         monkeypatch.setattr(module, "bound_compiled", lambda: calls.append(len(calls)))
     toy_sweep.Trouble.reset()
     config = toy_sweep.SweepConfig(count=3)
     study.run_study(toy_sweep.STUDY, config, tmp_path, Progress())
     assert len(calls) == 3
+    toy_sweep.STUDY.compute(config, Progress())
+    assert len(calls) == 6
     study.run_study(toy_study.Toy().study(), toy_study.ToyConfig(), tmp_path, Progress())
-    assert len(calls) == 4
+    assert len(calls) == 7
     monkeypatch.setattr(validation, "CLAIMS", {"one": lambda _: [], "two": lambda _: []})
     assert validation.validate((), True, Progress()) == []
-    assert len(calls) == 6
+    assert len(calls) == 9

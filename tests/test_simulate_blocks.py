@@ -14,7 +14,12 @@ from simulate.elementwise import is_elementwise
 from simulate.least_squares import least_squares
 from simulate.lmo import muon, normalized_sgd, signum
 from simulate.optimizers import nesterov, sgd
-from simulate.problems import diagonal_quadratic, rotated_quadratic
+from simulate.problems import (
+    CenteredQuadratic,
+    DiagonalQuadratic,
+    diagonal_quadratic,
+    rotated_quadratic,
+)
 from simulate.schedules import Scheduled, cosine, warmup_stable_decay
 from simulate.sweep import sweep
 from simulate.trajectory import NEVER, _simulate, record_steps, run, simulate
@@ -37,6 +42,10 @@ METHODS = {
     "AdamW": (adamw, {"learning_rate": 0.01, "weight_decay": 0.1}),
     "Lion": (lion, {"learning_rate": 0.01, "weight_decay": 0.1}),
     "scheduled": (Scheduled(sgd, cosine), {"learning_rate": 0.9, "horizon": 40.0}),
+    "scheduled Nesterov": (
+        Scheduled(nesterov, cosine),
+        {"learning_rate": 0.4, "momentum": 0.5, "horizon": 40.0},
+    ),
     "scheduled Adam": (
         Scheduled(adam, warmup_stable_decay),
         {"learning_rate": 0.02, "horizon": 61.0, "warmup": 0.1},
@@ -178,6 +187,33 @@ def test_mapped_problems_and_steps_are_run_one_after_the_other():
         changed = dataclasses.replace(problem, floor=floors[lane])
         plain = plainly(changed, sgd, grids[lane], learning_rate=0.7)
         np.testing.assert_allclose(both[lane], plain.loss, rtol=SAME_MATHS)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OwnLoss(CenteredQuadratic):
+    """A block whose curvature is part of its loss."""
+
+    def loss(self, params):
+        return super().loss(params) + jnp.sum(self.curvature)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OwnBlocks(DiagonalQuadratic):
+    """A problem that may be cut, into blocks of its own kind."""
+
+    def block(self, first, width):
+        block = super().block(first, width)
+        return OwnLoss(block.eigenvalues, block.curvature, block.target)
+
+
+def test_blocks_of_another_kind_keep_their_curvature():
+    plain = quadratic(40)
+    own = OwnBlocks(plain.eigenvalues, plain.curvature, plain.target, plain.floor)
+    numbers = {"learning_rate": 0.3}
+    more = simulate(own, sgd, STEPS, **numbers).loss - simulate(plain, sgd, STEPS, **numbers).loss
+    np.testing.assert_allclose(more, float(plain.curvature.sum()), rtol=SAME_MATHS)
 
 
 def test_an_observer_sees_whole_parameters(widths):

@@ -113,6 +113,8 @@ def test_another_text_is_another_record(tmp_path):
     assert before != after
     with pytest.raises(ValueError, match="`text_digest` must be"):
         bigram.resolve(before)
+    with pytest.raises(ValueError, match="`text_digest` must be"):
+        bigram.compute(before, Progress())
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_another_text_is_another_chunk_and_not_read_for_this_one(name, chunk, tm
     # What planning has read is not known to the process that computes.
     tasks_of.cache_clear()
     counted.cache_clear()
-    with pytest.raises(ValueError, match=r"`text_digest` must be .*, that of the text in .*text"):
+    with pytest.raises(ValueError, match=r"`text_digest` must be .*, that of the text now"):
         first.compute()
 
 
