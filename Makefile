@@ -22,6 +22,7 @@ figures: $(VENV)/.installed
 	$(BIN)/quadlaw figures $(QUICK_FLAG)
 	$(BIN)/quadlaw validate $(QUICK_FLAG)
 
+# The second run is of the engine as users compile it: see conftest.py.
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_simulate_blocks.py

@@ -72,6 +72,7 @@ class Chunk:
         Raises:
             ValueError: if it has other variables or shapes than stated, or holds objects.
         """
+        bound_compiled()
         result = self.function(**self.arguments)
         if not isinstance(result, xr.Dataset):
             raise ValueError(f"a Dataset must come out, got {type(result).__name__}.")
@@ -125,7 +126,6 @@ def computed(plan: Plan, progress: Progress) -> xr.Dataset:
     results = []
     with progress.task(plan.label, len(plan.chunks)):
         for chunk in plan.chunks:
-            bound_compiled()
             results.append(chunk.compute())
             progress.advance()
     return plan.assemble(results)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from experiments.stated_text import digest_of, stated_bytes
+from experiments.stated_text import digest_of, stated
 from simulate.grouped import GroupedMethod, layered_adamw, layered_signum, muon_adamw, scion
+from simulate.language import read_bytes
 from theory.checks import check_choice, check_real, check_whole
 
 REFERENCE_WIDTH = 32  # where the windows of rates were placed
@@ -119,7 +120,7 @@ def resolve_text(config: NormRunsConfig) -> NormRunsConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    text = stated_bytes(config.text, config.max_bytes, config.text_digest)
+    text = stated(read_bytes, config.text, config.max_bytes, config.text_digest)
     return replace(config, text_digest=digest_of(text))
 
 

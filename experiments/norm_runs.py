@@ -25,8 +25,8 @@ from experiments.norm_config import (
     usable,
 )
 from experiments.progress import Progress
-from experiments.stated_text import stated_bytes
-from simulate.language import learn_tokens
+from experiments.stated_text import stated
+from simulate.language import learn_tokens, read_bytes
 from simulate.network_problems import HELD_OUT, NextToken, next_token
 from simulate.networks import Network, language_model, operator_norms
 from simulate.optimizers import OptimizerFactory
@@ -74,7 +74,7 @@ def prepare(config: NormRunsConfig, widths: Iterable[int], seeds: int) -> Materi
         ValueError: if the configuration or the text is refused.
     """
     check_config(config)
-    text = stated_bytes(config.text, config.max_bytes, config.text_digest)
+    text = stated(read_bytes, config.text, config.max_bytes, config.text_digest)
     tokens = learn_tokens(text, config.vocabulary).encode(text)
     if len(tokens) < HELD_OUT * BLOCK:
         raise ValueError(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.stated_text import stated_bytes
+from experiments.stated_text import stated
 from simulate.adaptive import adamw
 from simulate.grouped import (
     GroupedMethod,
@@ -25,7 +25,7 @@ from simulate.grouped import (
     muon_adamw,
     scion,
 )
-from simulate.language import learn_tokens
+from simulate.language import learn_tokens, read_bytes
 from simulate.network_problems import NextToken, Regression, next_token, regression
 from simulate.networks import Linear, Network, deep_linear, language_model
 from simulate.optimizers import OptimizerFactory
@@ -127,7 +127,7 @@ def problems(network: str, config: Any) -> list[NextToken | Regression]:
             target, starts[0], outputs, config.batch_size, task_key, config.evaluation
         )
     else:
-        text = stated_bytes(config.text, config.max_bytes, config.text_digest)
+        text = stated(read_bytes, config.text, config.max_bytes, config.text_digest)
         tokenizer = learn_tokens(text, config.vocabulary)
         starts = [
             language_model(

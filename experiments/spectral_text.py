@@ -16,10 +16,10 @@ import xarray as xr
 from experiments.chunks import Chunk, over_grid
 from experiments.spectral_methods import METHODS, SPACING, TEXT_METHODS, WIDTH, tuned_run
 from experiments.spectral_plan import COMPILING, STATE_COPIES, step_cost
-from experiments.stated_text import stated_text
+from experiments.stated_text import stated
 from experiments.tuned_curves import curve_losses, off_exact, rate_grid, tuned_curve
 from simulate.bigram import bigram
-from simulate.text import BigramCounts, count_bigrams
+from simulate.text import BigramCounts, count_bigrams, read_text
 from simulate.tuning import band_mean
 from theory.linear_methods import gd
 from theory.sign_methods import sign_descent
@@ -70,7 +70,7 @@ def counted(source: TextSource, vocabulary: int) -> BigramCounts:
     Raises:
         ValueError: if the text has fewer tokens, or another hash than stated.
     """
-    text = stated_text(source.text, source.max_bytes, source.text_digest)
+    text = stated(read_text, source.text, source.max_bytes, source.text_digest)
     return count_bigrams(text, vocabulary)
 
 

@@ -5,9 +5,10 @@ running Python's standard library, can hold another text.
 """
 
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
-from simulate.language import read_bytes
-from simulate.text import read_text
+Text = TypeVar("Text", bytes, str)
 
 
 def digest_of(text: bytes | str) -> str:
@@ -16,41 +17,20 @@ def digest_of(text: bytes | str) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def stated_text(path: str, max_bytes: int, digest: str = "") -> str:
-    """What `simulate.text.read_text` reads, if it has the hash.
+def stated(read: Callable[[str, int], Text], path: str, max_bytes: int, digest: str) -> Text:
+    """What `simulate.text.read_text` or `simulate.language.read_bytes` reads, if it has the hash.
 
     Args:
+        read: one of the two.
         path: a file or folder; empty, the standard library.
-        max_bytes: read, about.
+        max_bytes: as `read` takes it.
         digest: from `digest_of`; empty, any.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
         ValueError: if there is no text in it, or another one.
     """
-    text = read_text(path or None, max_bytes)
-    _check(path, text, digest)
-    return text
-
-
-def stated_bytes(path: str, max_bytes: int, digest: str = "") -> bytes:
-    """What `simulate.language.read_bytes` reads, if it has the hash.
-
-    Args:
-        path: a file or folder; empty, the standard library.
-        max_bytes: read at most.
-        digest: from `digest_of`; empty, any.
-
-    Raises:
-        FileNotFoundError: if there is no such file or folder.
-        ValueError: if there is no text in it, or another one.
-    """
-    text = read_bytes(path or None, max_bytes)
-    _check(path, text, digest)
-    return text
-
-
-def _check(path: str, text: bytes | str, digest: str) -> None:
+    text = read(path, max_bytes)
     found = digest_of(text)
     if digest not in ("", found):
         where = path or "the standard library of this Python"
@@ -58,3 +38,4 @@ def _check(path: str, text: bytes | str, digest: str) -> None:
             f"`text_digest` must be {found}, that of the text now in {where}, or left out, got "
             f"{digest!r}; a study that was planned with another text needs that text."
         )
+    return text

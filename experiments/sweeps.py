@@ -10,7 +10,6 @@ import xarray as xr
 
 from experiments.chunk_store import ChunkStore, Finished
 from experiments.chunks import Chunk, DamagedChunkError, Plan
-from experiments.compiled import bound_compiled
 from experiments.errors import UserError
 from experiments.memory import format_memory
 from experiments.progress import Progress
@@ -196,7 +195,6 @@ def attempt(
         store: that its result is for.
         caught: what counts as a failure of the chunk.
     """
-    bound_compiled()
     start = time.perf_counter()
     try:
         dataset = chunk.compute()

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import chunks, study, sweeps, validation
+from experiments import chunks, study, validation
 from experiments.compiled import MAPS, bound_compiled
 from experiments.progress import Progress
 
@@ -36,7 +36,7 @@ def test_programs_go_where_maps_are_many_and_are_compiled_again():
 
 def test_every_chunk_study_and_group_of_claims_begins_with_it(tmp_path, monkeypatch):
     calls = []
-    for module in (chunks, study, sweeps, validation):
+    for module in (chunks, study, validation):
         monkeypatch.setattr(module, "bound_compiled", lambda: calls.append(len(calls)))
     toy_sweep.Trouble.reset()
     config = toy_sweep.SweepConfig(count=3)

@@ -7,12 +7,12 @@ import xarray as xr
 
 from experiments.progress import Progress
 from experiments.records import with_units
-from experiments.stated_text import digest_of, stated_text
+from experiments.stated_text import digest_of, stated
 from experiments.study import Study
 from experiments.tables import Table
 from simulate.bigram import ExponentEstimate, bigram, bigram_spectrum, measure_exponents
 from simulate.optimizers import sgd as sgd_optimizer
-from simulate.text import DEFAULT_MAX_BYTES, count_bigrams
+from simulate.text import DEFAULT_MAX_BYTES, count_bigrams, read_text
 from simulate.trajectory import record_steps, simulate
 from theory.linear_methods import gd
 from theory.spectrum import explicit_spectrum
@@ -55,14 +55,14 @@ def resolve(config: BigramConfig) -> BigramConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    text = stated_text(config.text, config.max_bytes, config.text_digest)
+    text = stated(read_text, config.text, config.max_bytes, config.text_digest)
     return replace(config, text_digest=digest_of(text))
 
 
 def compute(config: BigramConfig, progress: Progress) -> xr.Dataset:
     """Counts the text, measures its exponents, trains on it and draws the exact curves."""
     with progress.task("bigram", 4):
-        text = stated_text(config.text, config.max_bytes, config.text_digest)
+        text = stated(read_text, config.text, config.max_bytes, config.text_digest)
         counts = count_bigrams(text, config.vocabulary)
         progress.advance()
         window = (config.window_first, config.window_last)

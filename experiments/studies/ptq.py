@@ -29,8 +29,9 @@ from experiments.ptq_runs import (
 )
 from experiments.ptq_tables import summary
 from experiments.records import with_units
-from experiments.stated_text import digest_of, stated_bytes
+from experiments.stated_text import digest_of, stated
 from experiments.study import Study
+from simulate.language import read_bytes
 from theory.checks import check_real, check_whole
 
 
@@ -97,7 +98,7 @@ def resolve(config: PtqConfig) -> PtqConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    text = stated_bytes(config.text, config.max_bytes, config.text_digest)
+    text = stated(read_bytes, config.text, config.max_bytes, config.text_digest)
     return replace(config, text_digest=digest_of(text))
 
 

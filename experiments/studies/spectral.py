@@ -25,8 +25,9 @@ from experiments.spectral_methods import METHODS
 from experiments.spectral_plan import assembled_matrices, exact_chunks, simulated_chunks
 from experiments.spectral_tables import summary
 from experiments.spectral_text import TextSource, assembled_text, counted, text_chunks
-from experiments.stated_text import digest_of, stated_text
+from experiments.stated_text import digest_of, stated
 from experiments.study import Study
+from simulate.text import read_text
 from theory.checks import check_real
 from theory.problem import power_law
 
@@ -74,7 +75,7 @@ def resolve(config: SpectralConfig) -> SpectralConfig:
     Raises:
         ValueError: if another hash was asked for than that of the text now there.
     """
-    text = stated_text(config.text, config.max_bytes, config.text_digest)
+    text = stated(read_text, config.text, config.max_bytes, config.text_digest)
     return replace(config, text_digest=digest_of(text))
 
 
